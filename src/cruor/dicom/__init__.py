@@ -1,0 +1,1 @@
+"""Files -> instances -> series -> slices in HU: finding, decoding, ordering, choosing, refusing."""

@@ -1,0 +1,1 @@
+"""HU slice -> network input: head crop, resize, windows. The same functions serve training and reading."""

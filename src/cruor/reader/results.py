@@ -1,0 +1,90 @@
+"""What reading a study gives: plain data for the report room and whoever comes after it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cruor.dicom.instances import Frame, SeriesConsidered
+from cruor.preprocessing.crop import Box
+
+FINDINGS = ("epidural", "intraparenchymal", "intraventricular", "subarachnoid", "subdural")
+"""The five subtypes, in the order of the RSNA 2019 labels. The network's first output is `any`."""
+
+
+class Status(StrEnum):
+    """What became of a study. There is no default: an unread study is never NOT_SUSPECTED."""
+
+    DECIDED = "DECIDED"
+    REFUSED = "REFUSED"
+    FAILED = "FAILED"
+
+
+class Decision(StrEnum):
+    """The answer for a DECIDED study."""
+
+    SUSPECTED = "SUSPECTED"
+    NOT_SUSPECTED = "NOT_SUSPECTED"
+
+
+@dataclass(frozen=True, eq=False)
+class SliceResult:
+    """One slice as the network saw it.
+
+    Attributes:
+        number: 1 is the lowest slice of the series, as radiologists count.
+        sop_instance_uid: of the instance the slice stands in.
+        position_mm: along the slice normal.
+        probability: of any hemorrhage, 0 to 1.
+        findings: subtype (see FINDINGS) -> probability, 0 to 1.
+        map: float32, (h, w), >= 0: Grad-CAM of `any` at the last feature map, up to one constant
+            for the whole study, so that slices can be compared (design rule 5).
+        box: the part of the slice that the map covers, in pixels of the slice.
+        frame: where the pixels are, to show the slice.
+    """
+
+    number: int
+    sop_instance_uid: str
+    position_mm: float
+    probability: float
+    findings: dict[str, float]
+    map: NDArray[np.float32]
+    box: Box
+    frame: Frame
+
+
+@dataclass(frozen=True, eq=False)
+class StudyResult:
+    """Everything cruor says about one study.
+
+    Attributes:
+        reason: why it was REFUSED or FAILED, None when DECIDED.
+        decision, probability, rule: None unless DECIDED. `rule` names what made the decision.
+        positive_slices: slices above the slice threshold of the rule's family (the paper's 0.8).
+        suspicious: numbers of the slices a reader should look at first, most suspicious first;
+            empty only if the study is not suspected.
+        map_scale: the value of `SliceResult.map` shown as the hottest colour, one for the bundle.
+        bundle: "name version" of the bundle that read it.
+        seconds: from the first byte of the series to the decision.
+    """
+
+    study_instance_uid: str
+    series_instance_uid: str | None
+    patient_id: str
+    status: Status
+    reason: str | None
+    decision: Decision | None
+    probability: float | None
+    rule: str | None
+    positive_slices: int | None
+    slice_count: int
+    slices: tuple[SliceResult, ...]
+    suspicious: tuple[int, ...]
+    map_scale: float
+    notes: tuple[str, ...]
+    series_considered: tuple[SeriesConsidered, ...]
+    bundle: str
+    seconds: float

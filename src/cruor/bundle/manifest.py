@@ -1,0 +1,150 @@
+"""`manifest.json`: everything about a model that reading needs and a user may ask for."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from cruor.preprocessing.channels import InputSettings
+from cruor.records import RecordError, build_record, plain_record
+
+FORMAT = 1
+"""Of manifest.json. Raised when a reader of the old one would misread the new one."""
+
+
+class BundleError(Exception):
+    """A bundle that cannot be used: the message names the file or field, and what to do."""
+
+
+@dataclass(frozen=True)
+class SliceCalibration:
+    """Slice probability of output c is sigmoid(slope[c] * logit[c] + intercept[c]); one value an output."""
+
+    slope: tuple[float, ...]
+    intercept: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class StudyHead:
+    """Study probability: a logistic regression on features of the slices in their order.
+
+    Attributes:
+        features: names of `reader.study_head.FEATURES`, in the order of the weights.
+        weights, intercept: of the logistic regression.
+    """
+
+    features: tuple[str, ...]
+    weights: tuple[float, ...]
+    intercept: float
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """A threshold on the study probability: SUSPECTED at or above it. `origin` says how it was found."""
+
+    name: str
+    threshold: float
+    origin: str
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How slices become a decision.
+
+    Attributes:
+        default: name of the rule that is used unless another is asked for (`reader.rules`).
+        default_why: which did better in cross-validation, in figures.
+        slice_threshold: a slice is positive above it (paper section 2.4: 0.8).
+        operating_point: the one that the rule `probability` uses.
+    """
+
+    default: str
+    default_why: str
+    slice_threshold: float
+    operating_point: OperatingPoint
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One measured figure with its interval and parent."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+    cases: str
+    origin: str
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """One data set behind the weights."""
+
+    name: str
+    terms: str
+    patients: int
+    slices: int
+    positive_slices: int
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The whole of manifest.json.
+
+    Attributes:
+        format: see FORMAT.
+        name, version: of the bundle.
+        created: ISO date.
+        preprocessing: name of the code path that made the network's input
+            (`preprocessing.channels.PREPROCESSING`); a bundle of another one is refused.
+        input: windows, crop, size, normalisation.
+        outputs: names of the logits in order; the first is `any`.
+        map_scale: value of a map that is shown as the hottest colour.
+        digest: sha256 of model.onnx, hexadecimal.
+        terms: what the weights may be used for.
+        untried: what the model has not been tried on.
+    """
+
+    format: int
+    name: str
+    version: str
+    created: str
+    preprocessing: str
+    input: InputSettings
+    outputs: tuple[str, ...]
+    map_scale: float
+    calibration: SliceCalibration
+    study_head: StudyHead
+    rules: Rules
+    data: tuple[DataSource, ...]
+    terms: str
+    figures: tuple[Figure, ...]
+    untried: tuple[str, ...]
+    made_by: dict[str, Any]
+    digest: str
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read manifest.json strictly.
+
+    Raises:
+        BundleError: not JSON, another format, an unknown or missing field, or a value of the wrong type.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{path}: cannot be read as JSON ({error}); fetch the bundle again") from error
+    found = content.get("format") if isinstance(content, dict) else None
+    if found != FORMAT:
+        raise BundleError(f"{path}: field 'format' is {found!r}, this cruor reads {FORMAT}; use a matching version")
+    try:
+        return cast(Manifest, build_record(Manifest, content, str(path)))
+    except RecordError as error:
+        raise BundleError(str(error)) from error
+
+
+def write_manifest(manifest: Manifest, path: Path) -> None:
+    """Write manifest.json so that `read_manifest` gives it back."""
+    path.write_text(json.dumps(plain_record(manifest), indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,217 @@
+"""`read_study`: a study in, a result out. The one way for command line, page, node and evaluation."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cruor.bundle.manifest import Rules
+from cruor.bundle.model import Bundle
+from cruor.dicom.choice import MIN_BRAIN_SLICES, choose_series
+from cruor.dicom.head import is_brain_slice
+from cruor.dicom.instances import Frame, Series, Study, UnreadableError
+from cruor.dicom.pixels import read_hu
+from cruor.preprocessing.channels import InputSettings, crop_head, to_channels
+from cruor.preprocessing.crop import Box
+from cruor.reader.results import Decision, SliceResult, Status, StudyResult
+from cruor.reader.rules import is_suspected
+from cruor.reader.study_head import study_probability
+
+BATCH = 8
+"""Slices a forward pass: enough to keep the cores busy, few enough to keep memory flat."""
+
+WORKERS = 2
+"""Threads that decode and crop while the network runs; the codecs and onnxruntime release the GIL."""
+
+MOST_UNREADABLE = 0.1
+"""With a larger share of unreadable slices the study is FAILED: what was not seen may hold the blood."""
+
+SHOWN_AT_LEAST = 3
+"""Slices shown of a suspected study in which no slice alone is above the slice threshold."""
+
+OnSlice = Callable[[int, int], None]
+"""Called with slices done and slices in all."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class _Head:
+    """One slice ready for the network: its place in the series, its channels, and whether brain is in it."""
+
+    place: int
+    channels: NDArray[np.float32]
+    box: Box
+    brain: bool
+
+
+@dataclass(eq=False)
+class _Reading:
+    """What the slices of a series gave."""
+
+    slices: list[SliceResult] = field(default_factory=list)
+    brain_slices: int = 0
+    unreadable: list[UnreadableError] = field(default_factory=list)
+
+
+def read_study(
+    study: Study, bundle: Bundle, rule: str | None = None, on_slice: OnSlice = lambda done, total: None
+) -> StudyResult:
+    """Read one study: choose the series, read every slice, decide.
+
+    Args:
+        study: from `dicom.series.group_studies`.
+        bundle: an open bundle.
+        rule: one of `reader.rules.RULES`; the bundle's default where None.
+        on_slice: told of progress.
+
+    Returns:
+        DECIDED, or REFUSED or FAILED with a reason. Whatever stands in the study, this never raises: the
+        next study must be read.
+    """
+    start = time.perf_counter()
+    unread = StudyResult(
+        study_instance_uid=study.study_instance_uid,
+        series_instance_uid=None,
+        patient_id=study.patient_id,
+        status=Status.FAILED,
+        reason=None,
+        decision=None,
+        probability=None,
+        rule=None,
+        positive_slices=None,
+        slice_count=0,
+        slices=(),
+        suspicious=(),
+        map_scale=bundle.manifest.map_scale,
+        notes=tuple(f"put aside: {aside.name}: {aside.why}" for aside in study.put_aside),
+        series_considered=(),
+        bundle=bundle.label,
+        seconds=0.0,
+    )
+    try:
+        result = _read(study, unread, bundle, rule or bundle.manifest.rules.default, on_slice)
+    except Exception as error:  # one broken study must not take the others with it
+        # The class alone: an exception's text may quote what stands in the file.
+        log.error("study not read: %s", type(error).__name__, exc_info=log.isEnabledFor(logging.DEBUG))
+        result = replace(unread, reason=f"reading stopped on an internal error ({type(error).__name__}); report it")
+    return replace(result, seconds=time.perf_counter() - start)
+
+
+def _read(study: Study, unread: StudyResult, bundle: Bundle, rule: str, on_slice: OnSlice) -> StudyResult:
+    choice = choose_series(study)
+    unread = replace(unread, series_considered=choice.considered)
+    if choice.series is None:
+        return replace(unread, status=Status.REFUSED, reason=choice.reason)
+    series = choice.series
+    reading = _read_slices(series, bundle, on_slice)
+    unread = replace(
+        unread,
+        series_instance_uid=series.series_instance_uid,
+        slice_count=len(reading.slices),
+        notes=(*series.notes, *unread.notes, *(f"slice not read: {error}" for error in reading.unreadable)),
+    )
+    if len(reading.unreadable) > MOST_UNREADABLE * len(series.frames):
+        reason = f"{len(reading.unreadable)} of {len(series.frames)} slices cannot be read; send the series again"
+        return replace(unread, status=Status.FAILED, reason=reason)
+    if reading.brain_slices < MIN_BRAIN_SLICES:
+        reason = (
+            f"brain is seen on {reading.brain_slices} of {len(reading.slices)} slices, "
+            f"at least {MIN_BRAIN_SLICES} are needed; is this a whole head CT?"
+        )
+        return replace(unread, status=Status.REFUSED, reason=reason)
+    return _decide(unread, reading.slices, bundle, rule)
+
+
+def _decide(unread: StudyResult, slices: list[SliceResult], bundle: Bundle, rule: str) -> StudyResult:
+    rules = bundle.manifest.rules
+    probabilities = np.array([one.probability for one in slices])
+    probability = study_probability(probabilities, bundle.manifest.study_head)
+    positive = int((probabilities > rules.slice_threshold).sum())
+    suspected = is_suspected(rule, rules, probability, positive, len(slices))
+    return replace(
+        unread,
+        status=Status.DECIDED,
+        decision=Decision.SUSPECTED if suspected else Decision.NOT_SUSPECTED,
+        probability=probability,
+        rule=rule,
+        positive_slices=positive,
+        slices=tuple(slices),
+        suspicious=_suspicious(slices, rules, suspected),
+    )
+
+
+def _suspicious(slices: list[SliceResult], rules: Rules, suspected: bool) -> tuple[int, ...]:
+    """Numbers of the slices to look at first: every positive one, and some of a suspected study always."""
+    ranked = sorted(slices, key=lambda one: -one.probability)
+    positive = [one.number for one in ranked if one.probability > rules.slice_threshold]
+    if suspected and not positive:
+        positive = [one.number for one in ranked[:SHOWN_AT_LEAST]]
+    return tuple(positive)
+
+
+def _read_slices(series: Series, bundle: Bundle, on_slice: OnSlice) -> _Reading:
+    reading = _Reading()
+    waiting: list[_Head] = []
+    done = 0
+    for head in _heads(series.frames, bundle.manifest.input):
+        done += 1
+        if isinstance(head, UnreadableError):
+            reading.unreadable.append(head)
+        else:
+            waiting.append(head)
+        if len(waiting) == BATCH:
+            _run_batch(waiting, series, bundle, reading)
+            waiting = []
+        on_slice(done, len(series.frames))
+    if waiting:
+        _run_batch(waiting, series, bundle, reading)
+    return reading
+
+
+def _run_batch(heads: list[_Head], series: Series, bundle: Bundle, reading: _Reading) -> None:
+    logits, maps = bundle.run(np.stack([head.channels for head in heads]))
+    findings = bundle.manifest.outputs[1:]
+    for head, probabilities, slice_map in zip(heads, bundle.slice_probabilities(logits), maps, strict=True):
+        frame = series.frames[head.place]
+        reading.brain_slices += head.brain
+        reading.slices.append(
+            SliceResult(
+                number=head.place + 1,
+                sop_instance_uid=frame.instance.sop_instance_uid,
+                position_mm=series.positions_mm[head.place],
+                probability=float(probabilities[0]),
+                findings=dict(zip(findings, map(float, probabilities[1:]), strict=True)),
+                map=np.maximum(slice_map, 0),
+                box=head.box,
+                frame=frame,
+            )
+        )
+
+
+def _heads(frames: tuple[Frame, ...], settings: InputSettings) -> Iterator[_Head | UnreadableError]:
+    """Decode and crop in threads, in order; never more than two batches wait."""
+    waiting: deque[Future[_Head | UnreadableError]] = deque()
+    with ThreadPoolExecutor(WORKERS) as pool:
+        for place, frame in enumerate(frames):
+            waiting.append(pool.submit(_head, place, frame, settings))
+            if len(waiting) >= 2 * BATCH:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def _head(place: int, frame: Frame, settings: InputSettings) -> _Head | UnreadableError:
+    try:
+        hu = read_hu(frame)
+    except UnreadableError as error:
+        return error
+    head_hu, box = crop_head(hu, settings)
+    return _Head(place, to_channels(head_hu, settings), box, is_brain_slice(hu, frame.pixel_spacing))

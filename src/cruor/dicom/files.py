@@ -139,7 +139,9 @@ def _below(path: Path, seen: _Seen) -> Iterator[Instance | PutAside]:
     try:
         status = path.stat()
     except OSError as error:
-        yield PutAside(str(path), f"cannot be opened: {_reason(error)}; check the path and its rights", damaged=True)
+        yield PutAside(
+            str(path), f"cannot be opened: {_reason(error)}; check the path and its rights", damaged=True
+        )
         return
     if stat.S_ISDIR(status.st_mode):
         yield from _in_folder(path, (status.st_dev, status.st_ino), seen)
@@ -156,7 +158,9 @@ def _in_folder(path: Path, identity: tuple[int, int], seen: _Seen) -> Iterator[I
     try:
         names = sorted(os.listdir(path))  # noqa: PTH208 - names only, no Path for each of a million files
     except OSError as error:
-        yield PutAside(str(path), f"folder cannot be opened: {_reason(error)}; check its rights", damaged=True)
+        yield PutAside(
+            str(path), f"folder cannot be opened: {_reason(error)}; check its rights", damaged=True
+        )
         return
     for name in names:
         yield from _below(path / name, seen)
@@ -171,7 +175,9 @@ def _in_file(path: Path, seen: _Seen) -> Iterator[Instance | PutAside]:
             else:
                 yield _examined(source, stream, seen)
     except OSError as error:
-        yield PutAside(source.name, f"cannot be read: {_reason(error)}; check its rights and the disk", damaged=True)
+        yield PutAside(
+            source.name, f"cannot be read: {_reason(error)}; check its rights and the disk", damaged=True
+        )
 
 
 def _is_zip(stream: BinaryIO) -> bool:
@@ -192,7 +198,9 @@ def _in_zip(path: Path, seen: _Seen) -> Iterator[Instance | PutAside]:
                 if not member.is_dir():
                     yield _in_member(archive, member, Source(path, member.filename), seen)
     except (zipfile.BadZipFile, *tags.PARSE_ERRORS) as error:
-        yield PutAside(str(path), f"zip archive is broken or cut short ({_reason(error)}); {_COPY_AGAIN}", damaged=True)
+        yield PutAside(
+            str(path), f"zip archive is broken or cut short ({_reason(error)}); {_COPY_AGAIN}", damaged=True
+        )
 
 
 def _in_member(
@@ -202,7 +210,11 @@ def _in_member(
         return PutAside(source.name, "is encrypted; unpack the archive with its password first", damaged=True)
     if member.file_size > MAX_MEMBER_BYTES:
         size = f"{member.file_size / 2**30:.1f} GB"
-        return PutAside(source.name, f"unpacks to {size}, too large to read from an archive; unpack it first", damaged=True)
+        return PutAside(
+            source.name,
+            f"unpacks to {size}, too large to read from an archive; unpack it first",
+            damaged=True,
+        )
     try:
         data = archive.read(member)
     except (zipfile.BadZipFile, *tags.PARSE_ERRORS) as error:

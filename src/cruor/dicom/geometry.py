@@ -73,7 +73,11 @@ def unit_axes(orientation: tuple[float, ...]) -> tuple[Vector, Vector] | None:
     if min(lengths) < 0.9 or max(lengths) > 1.1 or abs(row @ column) > 0.05:
         return None
     row, column = row / lengths[0], column / lengths[1]
-    return (float(row[0]), float(row[1]), float(row[2])), (float(column[0]), float(column[1]), float(column[2]))
+    return (float(row[0]), float(row[1]), float(row[2])), (
+        float(column[0]),
+        float(column[1]),
+        float(column[2]),
+    )
 
 
 def upward_normal(row: Vector, column: Vector) -> NDArray[np.float64]:
@@ -130,6 +134,10 @@ def _missing(distances: NDArray[np.float64], median: float) -> int:
     wide = multiples >= 2
     fits = np.abs(distances - multiples * median) <= GAP_TOLERANCE_SHARE * median
     even = np.abs(distances - median) <= GAP_TOLERANCE_SHARE * median
-    if not wide.any() or not (even | (wide & fits)).all() or wide.sum() > max(1, MAX_GAPS_SHARE * len(distances)):
+    if (
+        not wide.any()
+        or not (even | (wide & fits)).all()
+        or wide.sum() > max(1, MAX_GAPS_SHARE * len(distances))
+    ):
         return 0
     return int((multiples[wide] - 1).sum())

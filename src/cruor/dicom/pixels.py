@@ -147,7 +147,9 @@ def _rescale(frame: Frame) -> tuple[float, float]:
         _fail(frame, "is a colour picture, not a CT slice; send the original images")
     slope, intercept = frame.rescale_slope, frame.rescale_intercept
     if slope is None or intercept is None:
-        _fail(frame, "has no RescaleSlope and RescaleIntercept, so its HU are unknown; send the original images")
+        _fail(
+            frame, "has no RescaleSlope and RescaleIntercept, so its HU are unknown; send the original images"
+        )
     if slope == 0 or abs(slope) > 1e6 or abs(intercept) > 1e6:
         _fail(frame, f"has an impossible rescale (slope {slope:g}, intercept {intercept:g}); send it again")
     return slope, intercept
@@ -156,9 +158,13 @@ def _rescale(frame: Frame) -> tuple[float, float]:
 def _dataset(frame: Frame) -> Dataset:
     several = (tags.whole_number(frame.instance.header, "NumberOfFrames") or 1) > 1
     try:
-        return _read_kept(frame.instance.source) if several else read_whole(frame.instance.source.read_bytes())
+        return (
+            _read_kept(frame.instance.source) if several else read_whole(frame.instance.source.read_bytes())
+        )
     except (zipfile.BadZipFile, *tags.PARSE_ERRORS) as error:
-        raise UnreadableError(frame.name, f"cannot be read ({type(error).__name__}); send it again") from error
+        raise UnreadableError(
+            frame.name, f"cannot be read ({type(error).__name__}); send it again"
+        ) from error
 
 
 @lru_cache(maxsize=1)
@@ -178,7 +184,10 @@ def _layout(frame: Frame, dataset: Dataset) -> _Layout:
     high_bit = tags.whole_number(dataset, "HighBit")
     high_bit = stored - 1 if high_bit is None else high_bit
     if allocated not in (8, 16) or not 1 <= stored <= allocated or not stored - 1 <= high_bit < allocated:
-        _fail(frame, f"has impossible bits ({allocated} allocated, {stored} stored, highest {high_bit}); send it again")
+        _fail(
+            frame,
+            f"has impossible bits ({allocated} allocated, {stored} stored, highest {high_bit}); send it again",
+        )
     signed = tags.whole_number(dataset, "PixelRepresentation") == 1
     syntax = _syntax(dataset)
     compressed = bool(syntax.is_transfer_syntax and syntax.is_compressed and syntax != RLELossless)
@@ -201,7 +210,10 @@ def _decode(frame: Frame, dataset: Dataset, layout: _Layout) -> NDArray[np.gener
         # raise on broken streams is not documented.
         raise UnreadableError(frame.name, _decoder_failure(dataset, error)) from error
     if decoded.shape != (layout.rows, layout.columns) or decoded.dtype.kind not in "iu":
-        _fail(frame, f"decodes to {decoded.shape} where {layout.rows} x {layout.columns} is declared; send it again")
+        _fail(
+            frame,
+            f"decodes to {decoded.shape} where {layout.rows} x {layout.columns} is declared; send it again",
+        )
     result: NDArray[np.generic] = decoded
     return result
 
@@ -235,7 +247,10 @@ def _check_codestream(frame: Frame, dataset: Dataset, layout: _Layout, frames: i
         return  # the decoder, which also knows extended offset tables, will say
     if size is not None and size != (layout.rows, layout.columns):
         declared = f"{layout.rows} x {layout.columns}"
-        _fail(frame, f"has compressed pixels of {size[0]} x {size[1]} where {declared} is declared; send it again")
+        _fail(
+            frame,
+            f"has compressed pixels of {size[0]} x {size[1]} where {declared} is declared; send it again",
+        )
 
 
 def _codestream_size(stream: bytes) -> tuple[int, int] | None:
@@ -300,7 +315,11 @@ def _as_stored(value: int, layout: _Layout) -> int | None:
 
 
 def _turned(
-    stored: NDArray[np.int32], padding: NDArray[np.bool_] | None, layout: _Layout, slope: float, intercept: float
+    stored: NDArray[np.int32],
+    padding: NDArray[np.bool_] | None,
+    layout: _Layout,
+    slope: float,
+    intercept: float,
 ) -> NDArray[np.int32]:
     """Stored values of a MONOCHROME1 image in the direction in which the edge of the image is air."""
     edge = np.zeros(stored.shape, dtype=np.bool_)

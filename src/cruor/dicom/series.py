@@ -72,7 +72,9 @@ def _study(uid: str, by_series: dict[str, list[Instance]], aside: list[PutAside]
     patient_id = ""
     for series_uid in sorted(by_series):
         frames: list[Frame] = []
-        for instance in sorted(by_series[series_uid], key=lambda one: (one.sop_instance_uid, one.source.name)):
+        for instance in sorted(
+            by_series[series_uid], key=lambda one: (one.sop_instance_uid, one.source.name)
+        ):
             patient_id = patient_id or tags.text(instance.header, "PatientID")
             try:
                 frames += frames_of(instance)
@@ -143,7 +145,8 @@ def _same_orientation(one: Frame, other: Frame) -> bool:
     if first is None or second is None:
         return first is second
     return all(
-        geometry.angle_degrees(a, b) <= geometry.SAME_ORIENTATION_DEGREES for a, b in zip(first, second, strict=True)
+        geometry.angle_degrees(a, b) <= geometry.SAME_ORIENTATION_DEGREES
+        for a, b in zip(first, second, strict=True)
     )
 
 
@@ -211,7 +214,9 @@ def _numbers_of(frames: list[Frame], keyword: str) -> list[float] | None:
     found = [tags.number(frame.instance.header, keyword) for frame in frames]
     several = len({frame.instance.sop_instance_uid for frame in frames}) > 1
     complete = [value for value in found if value is not None]
-    if len(complete) < len(found) or (keyword == "SliceLocation" and not (several and len(set(complete)) > 1)):
+    if len(complete) < len(found) or (
+        keyword == "SliceLocation" and not (several and len(set(complete)) > 1)
+    ):
         return None
     return complete
 

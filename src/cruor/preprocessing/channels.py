@@ -10,6 +10,10 @@ from numpy.typing import NDArray
 from cruor.preprocessing.crop import Box, CropSettings, cut_out, find_head
 from cruor.preprocessing.windows import WINDOWS_HU, Window, stack_windows
 
+PREPROCESSING = "head crop by largest blob, clipped to the windows' bounds, antialiased bilinear resize (1)"
+"""Name of what this room does to a slice. Change it whenever the same settings would give other channels:
+a bundle trained on another name is refused."""
+
 
 @dataclass(frozen=True)
 class InputSettings:
@@ -49,8 +53,3 @@ def crop_head(hu: NDArray[np.int16], settings: InputSettings) -> tuple[NDArray[n
 def to_channels(head_hu: NDArray[np.float32], settings: InputSettings) -> NDArray[np.float32]:
     """Window and normalise: (..., size, size) HU -> (..., windows, size, size) float32."""
     return (stack_windows(head_hu, settings.windows_hu) - np.float32(settings.mean)) / np.float32(settings.std)
-
-
-PREPROCESSING = "largest-blob head crop on a 64 grid, bounds clipped, antialiased bilinear, windows 1"
-"""Name of what this room does to a slice. Change it whenever the same settings would give other channels:
-a bundle trained on another name is refused."""

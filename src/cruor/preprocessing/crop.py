@@ -1,6 +1,6 @@
 """Where the head is in a slice, and cutting it out as a square of fixed size.
 
-The head is found on a coarse grid, by pixels alone: pictures and RSNA files have no usable tags, and a
+The head is found by pixels alone: pictures and RSNA files have no usable tags, and a
 box made from each slice by itself is the same whether the slice comes alone or in a series.
 """
 
@@ -12,14 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-AIR_HU = -1000
-"""HU of air: what stands where a crop reaches over the edge of the slice."""
-
-GRID = 64
-"""Cells along the longer side of the coarse grid: about 4 mm a cell in a head CT."""
-
-TISSUE_HU = -350
-"""A cell whose mean HU is above this holds tissue. Foam and thin shells of headrests stay below."""
+from cruor.dicom.head import cell_size, head_mask
+from cruor.dicom.pixels import AIR_HU
 
 
 @dataclass(frozen=True)
@@ -63,9 +57,8 @@ def find_head(hu: NDArray[np.int16], settings: CropSettings) -> Box:
         The box; the middle square of the slice where no tissue is found.
     """
     rows, columns = hu.shape
-    longer = max(rows, columns)
-    cell = -(-longer // GRID)
-    mask = _largest_blob(_open(_cell_means(hu, cell) > TISSUE_HU))
+    longer, cell = max(rows, columns), cell_size(hu.shape)
+    mask = head_mask(hu)
     if not mask.any():
         return Box((rows - longer) // 2, (columns - longer) // 2, longer)
     rows_in, columns_in = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
@@ -99,37 +92,3 @@ def cut_out(
         square[top - box.top : bottom - box.top, left - box.left : right - box.left] = hu[top:bottom, left:right]
     clipped = np.clip(square, *bounds_hu).astype(np.float32)
     return np.asarray(Image.fromarray(clipped).resize((size, size), Image.Resampling.BILINEAR))
-
-
-def _cell_means(hu: NDArray[np.int16], cell: int) -> NDArray[np.float32]:
-    """Mean HU of square cells; the edge is filled up with air, metal and padding are clipped."""
-    rows, columns = (-(-side // cell) * cell for side in hu.shape)
-    whole = np.full((rows, columns), AIR_HU, dtype=np.float32)
-    whole[: hu.shape[0], : hu.shape[1]] = np.clip(hu, AIR_HU, 1000)
-    return whole.reshape(rows // cell, cell, columns // cell, cell).mean(axis=(1, 3))
-
-
-def _neighbours(grid: NDArray[np.generic]) -> NDArray[np.generic]:
-    """(h, w) -> (5, h, w): each cell and its four neighbours; outside the grid is 0."""
-    padded = np.pad(grid, 1)
-    return np.stack([grid, padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:]])
-
-
-def _open(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Morphological opening by a cross: what is thinner than three cells goes, headrests among it."""
-    eroded = _neighbours(mask).all(axis=0)
-    opened: NDArray[np.bool_] = _neighbours(eroded).any(axis=0) & mask
-    return opened
-
-
-def _largest_blob(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The largest connected part (four neighbours): labels spread until nothing changes."""
-    labels = np.where(mask, np.arange(1, mask.size + 1).reshape(mask.shape), 0)
-    while True:
-        spread = np.where(mask, _neighbours(labels).max(axis=0), 0)
-        if np.array_equal(spread, labels):
-            break
-        labels = spread
-    counts = np.bincount(labels.ravel())
-    counts[0] = 0
-    return mask & (labels == counts.argmax())

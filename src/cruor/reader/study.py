@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from cruor.bundle.manifest import Rules
 from cruor.bundle.model import Bundle
 from cruor.dicom.choice import MIN_BRAIN_SLICES, choose_series
-from cruor.dicom.head import is_brain_slice
+from cruor.dicom.head import Inside, has_brain, inside_skull, looks_like_phantom
 from cruor.dicom.instances import Frame, Series, Study, UnreadableError
 from cruor.dicom.pixels import read_hu
 from cruor.preprocessing.channels import InputSettings, crop_head, to_channels
@@ -44,12 +44,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class _Head:
-    """One slice ready for the network: its place in the series, its channels, and whether brain is in it."""
+    """One slice ready for the network: its place in the series, its channels, and what its skull holds."""
 
     place: int
     channels: NDArray[np.float32]
     box: Box
-    brain: bool
+    inside: Inside
 
 
 @dataclass(eq=False)
@@ -57,7 +57,7 @@ class _Reading:
     """What the slices of a series gave."""
 
     slices: list[SliceResult] = field(default_factory=list)
-    brain_slices: int = 0
+    inside: list[Inside] = field(default_factory=list)
     unreadable: list[UnreadableError] = field(default_factory=list)
 
 
@@ -121,12 +121,18 @@ def _read(study: Study, unread: StudyResult, bundle: Bundle, rule: str, on_slice
     if len(reading.unreadable) > MOST_UNREADABLE * len(series.frames):
         reason = f"{len(reading.unreadable)} of {len(series.frames)} slices cannot be read; send the series again"
         return replace(unread, status=Status.FAILED, reason=reason)
-    if reading.brain_slices < MIN_BRAIN_SLICES:
+    phantom = looks_like_phantom(reading.inside)
+    brain_slices = sum(map(has_brain, reading.inside))
+    if brain_slices < MIN_BRAIN_SLICES:
+        what = f"looks like a phantom: {phantom}" if phantom else "is this a whole head CT?"
         reason = (
-            f"brain is seen on {reading.brain_slices} of {len(reading.slices)} slices, "
-            f"at least {MIN_BRAIN_SLICES} are needed; is this a whole head CT?"
+            f"brain is seen on {brain_slices} of {len(reading.slices)} slices, "
+            f"at least {MIN_BRAIN_SLICES} are needed; {what}"
         )
         return replace(unread, status=Status.REFUSED, reason=reason)
+    if phantom:
+        # A swollen brain can be as even as a phantom: a refusal could hide a patient, silence would be wrong.
+        unread = replace(unread, notes=(f"a phantom or a brain unlike those learned from: {phantom}", *unread.notes))
     return _decide(unread, reading.slices, bundle, rule)
 
 
@@ -181,7 +187,7 @@ def _run_batch(heads: list[_Head], series: Series, bundle: Bundle, reading: _Rea
     findings = bundle.manifest.outputs[1:]
     for head, probabilities, slice_map in zip(heads, bundle.slice_probabilities(logits), maps, strict=True):
         frame = series.frames[head.place]
-        reading.brain_slices += head.brain
+        reading.inside.append(head.inside)
         reading.slices.append(
             SliceResult(
                 number=head.place + 1,
@@ -214,4 +220,4 @@ def _head(place: int, frame: Frame, settings: InputSettings) -> _Head | Unreadab
     except UnreadableError as error:
         return error
     head_hu, box = crop_head(hu, settings)
-    return _Head(place, to_channels(head_hu, settings), box, is_brain_slice(hu, frame.pixel_spacing))
+    return _Head(place, to_channels(head_hu, settings), box, inside_skull(hu, frame.pixel_spacing))

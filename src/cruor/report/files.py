@@ -58,7 +58,7 @@ def study_folder_name(study_instance_uid: str) -> str:
 def write_study(result: StudyResult, out: Path, read_slice: SliceReader = read_hu) -> StudyCard:
     """Write result.json, slices.csv and the panels of a study under `out`; return its card for the page.
 
-    Every file appears whole or not at all, result.json last. Panels that an earlier run left here and this one
+    Every file appears whole or not at all, result.json last. Panels that an earlier run left and this one
     did not draw are removed; files of others are left alone. A panel whose pixels cannot be read again is
     named in the card, and the rest is written.
     """

@@ -1,0 +1,106 @@
+"""The record of a study: the JSON object of `--json` and result.json, documented in docs/result.md.
+
+The TypedDicts are the schema; a test holds docs/result.md to them.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import TypedDict
+
+from cruor.reader.results import SliceResult, StudyResult
+
+_PROBABILITY_DIGITS = 6
+_MM_DIGITS = 3
+_SECONDS_DIGITS = 3
+
+
+class SliceRecord(TypedDict):
+    """One slice of the series that was read."""
+
+    number: int
+    sop_instance_uid: str
+    position_mm: float | None
+    probability: float | None
+    findings: dict[str, float | None]
+
+
+class SeriesRecord(TypedDict):
+    """One series of the study, read or not."""
+
+    series_instance_uid: str
+    description: str
+    chosen: bool
+    why: str
+
+
+class StudyRecord(TypedDict):
+    """Everything cruor says about one study; the keys stand in the order in which they are written."""
+
+    study_instance_uid: str
+    series_instance_uid: str | None
+    patient_id: str
+    status: str
+    reason: str | None
+    decision: str | None
+    probability: float | None
+    rule: str | None
+    positive_slices: int | None
+    slice_count: int
+    slices: list[SliceRecord]
+    notes: list[str]
+    series_considered: list[SeriesRecord]
+    bundle: str
+    seconds: float | None
+
+
+def study_record(result: StudyResult) -> StudyRecord:
+    """Return the record of a study: plain JSON types, finite numbers."""
+    return {
+        "study_instance_uid": result.study_instance_uid,
+        "series_instance_uid": result.series_instance_uid,
+        "patient_id": result.patient_id,
+        "status": result.status.value,
+        "reason": result.reason,
+        "decision": None if result.decision is None else result.decision.value,
+        "probability": _finite(result.probability, _PROBABILITY_DIGITS),
+        "rule": result.rule,
+        "positive_slices": None if result.positive_slices is None else int(result.positive_slices),
+        "slice_count": int(result.slice_count),
+        "slices": [_slice_record(one) for one in result.slices],
+        "notes": list(result.notes),
+        "series_considered": [
+            {
+                "series_instance_uid": one.series_instance_uid,
+                "description": one.description,
+                "chosen": bool(one.chosen),
+                "why": one.why,
+            }
+            for one in result.series_considered
+        ],
+        "bundle": result.bundle,
+        "seconds": _finite(result.seconds, _SECONDS_DIGITS),
+    }
+
+
+def record_json(record: StudyRecord, *, indent: int | None = None) -> str:
+    """Write a record as JSON: one line without `indent`; ASCII only, so that no locale can break it."""
+    return json.dumps(record, indent=indent, allow_nan=False, ensure_ascii=True)
+
+
+def _slice_record(one: SliceResult) -> SliceRecord:
+    return {
+        "number": int(one.number),
+        "sop_instance_uid": one.sop_instance_uid,
+        "position_mm": _finite(one.position_mm, _MM_DIGITS),
+        "probability": _finite(one.probability, _PROBABILITY_DIGITS),
+        "findings": {name: _finite(value, _PROBABILITY_DIGITS) for name, value in one.findings.items()},
+    }
+
+
+def _finite(value: float | None, digits: int) -> float | None:
+    """Round; None for what JSON has no number for. Takes numpy scalars too."""
+    if value is None or not math.isfinite(value):
+        return None
+    return round(float(value), digits)

@@ -1,0 +1,72 @@
+"""Words that the terminal and the page share, and text from files made safe to show."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, TypeVar
+
+RESEARCH_ONLY = "Research use only - not a medical device."
+MAP_SENTENCE = "The map shows what the network used, not where the bleed is."
+NOT_CLEARED = "Not suspected is not cleared: read the study as usual."
+
+SUSPECTED, NOT_SUSPECTED, REFUSED, FAILED = "suspected", "not-suspected", "refused", "failed"
+"""The four states a study can be shown in; the two last are both "not analysed", for different reasons."""
+
+STATE_WORDS = {
+    SUSPECTED: "Bleed suspected",
+    NOT_SUSPECTED: "Not suspected",
+    REFUSED: "Not analysed",
+    FAILED: "Not analysed: failed",
+}
+
+# A study that nobody analysed may hold anything, so it stands above those that were analysed without a flag.
+_RANK = {SUSPECTED: 0, FAILED: 1, REFUSED: 2, NOT_SUSPECTED: 3}
+
+_BANDS = ((0.95, "very high"), (0.8, "high"), (0.5, "raised"), (0.2, "moderate"), (0.0, "low"))
+
+
+class _HasVerdict(Protocol):
+    """What a StudyResult and a page's card have in common."""
+
+    @property
+    def status(self) -> str: ...
+    @property
+    def decision(self) -> str | None: ...
+    @property
+    def probability(self) -> float | None: ...
+    @property
+    def study_instance_uid(self) -> str: ...
+
+
+_Study = TypeVar("_Study", bound=_HasVerdict)
+
+
+def state_of(status: str, decision: str | None) -> str:
+    """Return which of the four states to show; an unknown pair is FAILED, never a negative."""
+    if status == "DECIDED" and decision == "SUSPECTED":
+        return SUSPECTED
+    if status == "DECIDED" and decision == "NOT_SUSPECTED":
+        return NOT_SUSPECTED
+    return REFUSED if status == "REFUSED" else FAILED
+
+
+def band(probability: float) -> str:
+    """Return a probability (0 to 1) as a word; the words describe, they decide nothing."""
+    return next((word for low, word in _BANDS if probability >= low), "low")
+
+
+def most_suspected_first(studies: Sequence[_Study]) -> list[_Study]:
+    """Sort for reading: suspected, not analysed, not suspected; inside each the highest probability first."""
+
+    def key(study: _Study) -> tuple[int, float, str]:
+        rank = _RANK[state_of(study.status, study.decision)]
+        return rank, -(study.probability or 0.0), study.study_instance_uid
+
+    return sorted(studies, key=key)
+
+
+def printable(text: str) -> str:
+    """Replace what could steer a terminal or turn text round: control, bidirectional, lone surrogates."""
+    if text.isprintable():
+        return text
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)

@@ -4,8 +4,8 @@ so that `cruor --help` is quick and `cruor triage` never looks for torch."""
 from __future__ import annotations
 
 import enum
-import json
-import sys
+import importlib.util
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
     from cruor.bundle.model import Bundle
     from cruor.reader.results import StudyResult
-    from cruor.triage import Found
+    from cruor.dicom.studies import Found
+
+_Experiment = Annotated[Path, typer.Argument(metavar="EXPERIMENT.yaml", help="What to train, on what.")]
+_Runs = Annotated[Path, typer.Option(help="Folder that holds a folder for each run.")]
 
 app = typer.Typer(
     name="cruor",
@@ -44,6 +47,13 @@ class RuleName(enum.StrEnum):
     PAPER_2_5 = "paper-2.5"
     PAPER_5 = "paper-5"
     PAPER_10 = "paper-10"
+
+
+class PreparedKind(enum.StrEnum):
+    """What `cruor prepare` reads; the names of `training.prepare.KINDS`."""
+
+    CT_ICH = "ct-ich"
+    RSNA = "rsna"
 
 
 def _version(asked: bool) -> None:
@@ -84,45 +94,176 @@ def triage(
             _stop(f"{path}: no such file or folder")
     if out is not None and out.exists() and not out.is_dir():
         _stop(f"{out}: is a file; --out needs a folder")
-    results, found = _read_all(paths, _open_bundle(bundle), rule, out, as_json)
+    opened = _open_bundle(bundle)
+    run = _read_all(paths, opened, rule, out, as_json)
     if not as_json:
-        _show_table(results, found, out)
-    for aside in found.damaged:
+        _show_table(run, opened.manifest.terms, out)
+    for aside in run.found.damaged:
         _say(f"not read: {aside.name}: {aside.why}")
-    if not found.studies:
-        _say(f"no DICOM study under {', '.join(map(str, paths))}: {len(found.put_aside)} files looked at")
-    decided = bool(results) and all(result.status == "DECIDED" for result in results) and not found.damaged
-    raise typer.Exit(Exit.ALL_DECIDED if decided else Exit.SOME_NOT_DECIDED)
+    if not run.found.studies:
+        _say(f"no DICOM study under {', '.join(map(str, paths))}; {len(run.found.put_aside)} other files found")
+    raise typer.Exit(Exit.ALL_DECIDED if run.all_decided else Exit.SOME_NOT_DECIDED)
 
 
-def _read_all(
-    paths: list[Path], bundle: Bundle, rule: str | None, out: Path | None, as_json: bool
-) -> tuple[list[StudyResult], Found]:
-    """Read and write study by study, with progress on stderr."""
-    from cruor.report.files import write_index, write_study
-    from cruor.report.record import study_record
-    from cruor.triage import find_studies, read_studies
+@app.command()
+def demo(folder: Annotated[Path, typer.Argument(help="Where to write the studies.")]) -> None:
+    """Write studies to try cruor with: three of a painted head, three of real ones (ct-ich, CC BY 4.0)."""
+    from cruor.demo import write_demo_studies
 
-    results = []
+    try:
+        written = write_demo_studies(folder)
+    except OSError as error:
+        _stop(f"{folder}: cannot be written to ({error.strerror})")
+    typer.echo(f"{len(written)} studies in {folder}")
+
+
+@app.command()
+def prepare(
+    kind: Annotated[PreparedKind, typer.Argument(help="How the data set is laid out.")],
+    root: Annotated[Path, typer.Option(help="Folder of the data set as published.")],
+    out: Annotated[Path, typer.Option(help="Folder of the prepared data.")],
+    drawings: Annotated[Path | None, typer.Option(help="Folder of drawn blood, kept beside the HU.")] = None,
+) -> None:
+    """Prepare a data set for training: HU of each study in one file, and an index with the labels."""
+    _need_training()
+    from cruor.training.prepare import prepare_data
+
+    try:
+        slices = prepare_data(kind, root, out, drawings)
+    except (OSError, ValueError) as error:
+        _stop(str(error))
+    typer.echo(f"{slices} slices in {out}")
+
+
+@app.command()
+def train(experiment: _Experiment, runs: _Runs = Path("runs")) -> None:
+    """Train the experiment's network on all of its data; the same command goes on after a kill."""
+    _need_training()
+    from cruor.training.experiment import ExperimentError
+    from cruor.training.run import train as train_experiment
+
+    try:
+        typer.echo(train_experiment(experiment, runs))
+    except (ExperimentError, OSError) as error:
+        _stop(str(error))
+
+
+@app.command()
+def crossval(experiment: _Experiment, runs: _Runs = Path("runs")) -> None:
+    """Train a network a fold, by patient, and keep what each says of the patients it never saw."""
+    _need_training()
+    from cruor.training.crossval import crossvalidate
+    from cruor.training.experiment import ExperimentError
+
+    try:
+        typer.echo(crossvalidate(experiment, runs))
+    except (ExperimentError, OSError) as error:
+        _stop(str(error))
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="Folder of a trained and cross-validated run.")],
+    out: Annotated[Path, typer.Argument(help="Folder of the bundle.")],
+    name: Annotated[str | None, typer.Option(help="Name of the bundle; the folder's where not given.")] = None,
+    version: Annotated[str, typer.Option(help="Version of the bundle.")] = __version__,
+) -> None:
+    """Make a bundle of a run: graph, calibration, study head, figures, card."""
+    _need_training()
+    from cruor.training.experiment import ExperimentError
+    from cruor.training.export import BundleName, export_run
+
+    try:
+        typer.echo(export_run(run, out, BundleName(name or out.name, version)))
+    except (ExperimentError, OSError) as error:
+        _stop(str(error))
+
+
+@dataclass
+class _Run:
+    """What `cruor triage` has found and read."""
+
+    found: Found
+    results: list[StudyResult]
+
+    @property
+    def all_decided(self) -> bool:
+        decided = all(result.status == "DECIDED" for result in self.results)
+        return decided and bool(self.results) and not self.found.damaged
+
+
+def _read_all(paths: list[Path], bundle: Bundle, rule: str | None, out: Path | None, as_json: bool) -> _Run:
+    """Read study by study, write each before the next is opened, show progress on stderr."""
+    from cruor.reader.study import read_study
+    from cruor.report.files import write_study
+    from cruor.report.page import write_page
+    from cruor.report.record import record_json, study_record
+    from cruor.dicom.studies import find_studies
+
+    results, cards = [], []
     with _progress() as progress:
-        finding = progress.add_task("finding files", total=None)
-        found = find_studies(paths, lambda count: progress.update(finding, completed=count))
-        progress.remove_task(finding)
-        reading = progress.add_task("reading", total=None)
-        places = {study.study_instance_uid: place for place, study in enumerate(found.studies, start=1)}
-
-        def on_slice(study):  # type: ignore[no-untyped-def]
-            text = f"study {places[study.study_instance_uid]} of {len(places)}"
-            progress.reset(reading, description=text)
-            return lambda done, total: progress.update(reading, completed=done, total=total)
-
-        for result in read_studies(found.studies, bundle, rule, on_slice):
-            results.append(result)
+        bar = progress.add_task("finding files", total=None)
+        found = find_studies(paths, lambda count: progress.update(bar, completed=count))
+        for place, study in enumerate(found.studies, start=1):
+            progress.reset(bar, description=f"study {place} of {len(found.studies)}")
+            result = read_study(study, bundle, rule, lambda done, all_: progress.update(bar, completed=done, total=all_))
             if as_json:
-                sys.stdout.write(json.dumps(study_record(result)) + "\n")
-                sys.stdout.flush()
+                print(record_json(study_record(result)), flush=True)
             if out is not None:
-                write_study(result, out)
+                cards.append(write_study(result, out))
+            results.append(result)
     if out is not None:
-        write_index(results, found.put_aside, out)
-    return results, found
+        write_page(cards, found.put_aside, out, bundle.manifest.rules.slice_threshold)
+    return _Run(found, results)
+
+
+def _progress() -> Progress:
+    """A bar on stderr; where stderr is no terminal it stays silent."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    console = Console(stderr=True)
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+
+def _show_table(run: _Run, terms: str, out: Path | None) -> None:
+    from rich.console import Console
+
+    from cruor.report.terminal import study_table
+
+    console = Console()
+    if run.results:
+        console.print(study_table(run.results))
+    console.print(f"Research use only: not a medical device. Weights: {terms}.", style="dim", highlight=False)
+    if out is not None:
+        console.print(f"Page: {out / 'index.html'}", highlight=False, soft_wrap=True)
+
+
+def _open_bundle(name: str | None) -> Bundle:
+    from cruor.bundle.manifest import BundleError
+    from cruor.bundle.model import DEFAULT_BUNDLE, open_bundle
+
+    try:
+        return open_bundle(name or DEFAULT_BUNDLE)
+    except BundleError as error:
+        _stop(str(error))
+
+
+def _need_training() -> None:
+    if importlib.util.find_spec("torch") is None:
+        _stop("this command trains networks; install the extra for it: pip install 'cruor[train]'")
+
+
+def _say(sentence: str) -> None:
+    typer.echo(f"cruor: {sentence}", err=True)
+
+
+def _stop(sentence: str) -> NoReturn:
+    _say(sentence)
+    raise typer.Exit(Exit.WRONG_USAGE)
+
+
+def main() -> None:
+    """Entry point of the command."""
+    app()

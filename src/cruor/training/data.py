@@ -10,14 +10,20 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from sklearn.model_selection import StratifiedGroupKFold
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from cruor.preprocessing.channels import InputSettings, crop_head
+from cruor.preprocessing.crop import Box, cut_out
 from cruor.preprocessing.windows import Window
 from cruor.training.experiment import AugmentationSettings, DataSettings
 from cruor.training.prepare.store import LABELS, read_index, read_slices
+
+
+UNKNOWN_BLOOD = -1.0
+"""Stands everywhere in the blood of a positive slice without a drawing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,10 +33,12 @@ class Heads:
     Attributes:
         index: one row a slice, as in `prepare.store`, numbered from 0.
         hu: int16, (slices, size, size), HU within the windows' bounds.
+        drawn: by row of the index, probability of blood x 255, uint8, (size, size).
     """
 
     index: pd.DataFrame
     hu: NDArray[np.int16]
+    drawn: dict[int, NDArray[np.uint8]]
 
     @property
     def labels(self) -> NDArray[np.float32]:
@@ -45,16 +53,27 @@ def load_heads(
 
     Slices without a label for `any`, and patients that are left out, are not read.
     """
-    parts, crops = [], []
+    parts: list[pd.DataFrame] = []
+    crops: list[NDArray[np.int16]] = []
+    drawings: dict[int, NDArray[np.uint8]] = {}
     for folder in map(Path, data.folders):
         index = read_index(folder)
         index = index[index["any"].notna() & ~index["patient_id"].isin(data.left_out_patients)]
         parts.append(index)
-        for hu in read_slices(folder, index):
-            head, _ = crop_head(hu, settings)
+        for hu, drawn in read_slices(folder, index):
+            head, box = crop_head(hu, settings)
+            if drawn is not None:
+                drawings[len(crops)] = _crop_drawing(drawn, hu.shape, box, settings.crop.size)
             crops.append(np.round(head).astype(np.int16))
             progress(len(crops))
-    return Heads(pd.concat(parts, ignore_index=True), np.stack(crops))
+    return Heads(pd.concat(parts, ignore_index=True), np.stack(crops), drawings)
+
+
+def _crop_drawing(drawn: NDArray[np.uint8], shape: tuple[int, ...], box: Box, size: int) -> NDArray[np.uint8]:
+    """Lay a drawing over its slice and cut it out as the slice was."""
+    rows, columns = shape
+    over = Image.fromarray(drawn).resize((columns, rows), Image.Resampling.BILINEAR)
+    return cut_out(np.asarray(over, dtype=np.int16), box, size, (0, 255)).astype(np.uint8)
 
 
 def split_by_patient(index: pd.DataFrame, folds: int, seed: int) -> NDArray[np.int64]:
@@ -91,22 +110,40 @@ def draw_epoch(
     return rng.permutation(np.concatenate([positives, rng.choice(negatives, wanted, replace=False)]))
 
 
-class SliceDataset(Dataset[tuple[Tensor, Tensor]]):
-    """Rows of `Heads` as (1, size, size) float32 HU and (6,) labels."""
+class SliceDataset(Dataset[tuple[Tensor, Tensor, Tensor]]):
+    """Rows of `Heads` as HU (1, s, s), labels (6,) and blood (1, s, s), all float32.
+
+    Blood is the drawing in 0..1, 0 everywhere in a negative slice, and -1 everywhere where nothing is
+    known: a positive slice without a drawing must not teach that there is no blood.
+    """
 
     def __init__(self, heads: Heads, rows: NDArray[np.int64]) -> None:
-        self.hu, self.labels, self.rows = heads.hu, heads.labels, rows
+        self.heads, self.labels, self.rows = heads, heads.labels, rows
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, item: int) -> tuple[Tensor, Tensor]:
-        row = self.rows[item]
-        return torch.from_numpy(self.hu[row].astype(np.float32))[None], torch.from_numpy(self.labels[row])
+    def __getitem__(self, item: int) -> tuple[Tensor, Tensor, Tensor]:
+        row = int(self.rows[item])
+        hu = torch.from_numpy(self.heads.hu[row].astype(np.float32))[None]
+        labels = torch.from_numpy(self.labels[row])
+        drawn = self.heads.drawn.get(row)
+        if labels[0] == 0:
+            return hu, labels, torch.zeros_like(hu)
+        if drawn is None:
+            return hu, labels, torch.full_like(hu, UNKNOWN_BLOOD)
+        return hu, labels, torch.from_numpy(drawn.astype(np.float32) / 255)[None]
 
 
-def augment(hu: Tensor, settings: AugmentationSettings, bounds_hu: Window) -> Tensor:
-    """Change each slice of a batch at random: (n, 1, s, s) HU -> the same shape, HU within bounds."""
+def augment(hu: Tensor, blood: Tensor, settings: AugmentationSettings, bounds_hu: Window) -> tuple[Tensor, Tensor]:
+    """Change each slice of a batch at random; blood moves with it.
+
+    Args:
+        hu: (n, 1, s, s), HU within bounds.
+        blood: (n, 1, s, s), as `SliceDataset` gives it.
+        settings: how much.
+        bounds_hu: HU are kept within them.
+    """
     n = len(hu)
 
     def spread(width: float) -> Tensor:
@@ -119,15 +156,18 @@ def augment(hu: Tensor, settings: AugmentationSettings, bounds_hu: Window) -> Te
     cosine, sine = torch.cos(angle) * scale, torch.sin(angle) * scale
     first = torch.stack([cosine * mirror, -sine, 2 * spread(settings.shift)], dim=1)
     second = torch.stack([sine * mirror, cosine, 2 * spread(settings.shift)], dim=1)
-    grid = nn.functional.affine_grid(torch.stack([first, second], dim=1), list(hu.shape), align_corners=False)
     # Outside the picture grid_sample gives 0, so air must be 0 while it works.
-    moved = nn.functional.grid_sample(hu - low, grid, align_corners=False) + low
-    smooth = nn.functional.avg_pool2d(moved, 3, stride=1, padding=1, count_include_pad=False)
+    both = torch.cat([hu - low, blood], dim=1)
+    grid = nn.functional.affine_grid(torch.stack([first, second], dim=1), list(both.shape), align_corners=False)
+    moved_hu, moved_blood = nn.functional.grid_sample(both, grid, align_corners=False).split(1, dim=1)
+    moved_hu = moved_hu + low
+    smooth = nn.functional.avg_pool2d(moved_hu, 3, stride=1, padding=1, count_include_pad=False)
     blurred = (torch.rand(n, device=hu.device) < settings.blur)[:, None, None, None]
-    moved = torch.where(blurred, smooth, moved)
-    gain, offset = 1 + spread(settings.gain), spread(settings.offset_hu)
-    noise = torch.randn_like(moved) * (torch.rand(n, device=hu.device) * settings.noise_hu)[:, None, None, None]
-    return (moved * gain[:, None, None, None] + offset[:, None, None, None] + noise).clamp(low, high)
+    moved_hu = torch.where(blurred, smooth, moved_hu)
+    gain, offset = (1 + spread(settings.gain))[:, None, None, None], spread(settings.offset_hu)[:, None, None, None]
+    noise = torch.randn_like(hu) * (torch.rand(n, device=hu.device) * settings.noise_hu)[:, None, None, None]
+    changed = (moved_hu * gain + offset + noise).clamp(low, high)
+    return changed, torch.where(blood.amin((1, 2, 3), keepdim=True) < 0, UNKNOWN_BLOOD, moved_blood)
 
 
 def channels_of(hu: Tensor, settings: InputSettings) -> Tensor:

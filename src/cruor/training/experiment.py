@@ -44,13 +44,18 @@ class NetworkSettings:
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """AdamW under a one-cycle learning rate; an epoch is every positive slice and a draw of negatives."""
+    """AdamW under a one-cycle learning rate; an epoch is every positive slice and a draw of negatives.
+
+    Attributes:
+        place_weight: weight of the loss of the map against the drawn blood, beside that of the labels.
+    """
 
     epochs: int = 12
     batch_size: int = 32
     negatives_per_positive: float = 2.0
     learning_rate: float = 1e-3
     weight_decay: float = 0.05
+    place_weight: float = 0.0
     seed: int = 1
 
 

@@ -79,7 +79,7 @@ class BundleName:
     version: str
 
 
-def export(run: Path, folder: Path, bundle: BundleName) -> Path:
+def export_run(run: Path, folder: Path, bundle: BundleName) -> Path:
     """Make a bundle of a trained and cross-validated run.
 
     Args:

@@ -40,7 +40,7 @@ class HeadsData(lightning.LightningDataModule):
         seed = self.settings.seed * 1000 + epoch
         return draw_epoch(any_label, self.rows, self.settings.negatives_per_positive, seed)
 
-    def train_dataloader(self) -> DataLoader[tuple[Tensor, Tensor]]:
+    def train_dataloader(self) -> DataLoader[tuple[Tensor, Tensor, Tensor]]:
         epoch = self.trainer.current_epoch if self.trainer else 0
         # Augmentation draws from torch's generator: seeding it by epoch makes a resumed run the same run.
         torch.manual_seed(self.settings.seed * 1000 + epoch)
@@ -102,7 +102,7 @@ def fit(experiment: Experiment, heads: Heads, rows: NDArray[np.int64], folder: P
 def predict_logits(module: SliceModule, heads: Heads, rows: NDArray[np.int64]) -> NDArray[np.float32]:
     """(len(rows), 6) logits, without augmentation."""
     batches = DataLoader(SliceDataset(heads, rows), batch_size=64)
-    return torch.cat([module(hu) for hu, _ in batches]).numpy()
+    return torch.cat([module(hu)[0] for hu, _, _ in batches]).numpy()
 
 
 def provenance() -> dict[str, Any]:

@@ -37,14 +37,17 @@ class Lite0(nn.Module):
 
     def forward(self, channels: Tensor) -> Tensor:
         """(n, 3, s, s) normalised channels -> (n, 6) logits."""
-        logits: Tensor = self.linear(self.dropout(self.features(channels).mean((2, 3))))
-        return logits
+        return self.logits_and_maps(channels)[0]
 
     def logits_and_maps(self, channels: Tensor) -> tuple[Tensor, Tensor]:
-        """(n, 3, s, s) -> (n, 6) logits and (n, 6, s / 32, s / 32) maps M; the form that is exported."""
-        weights = self.linear.weight[:, :, None, None]
-        maps = nn.functional.conv2d(self.features(channels), weights)
-        return maps.mean((2, 3)) + self.linear.bias, maps
+        """(n, 3, s, s) -> (n, 6) logits and (n, 6, s / 32, s / 32) maps M.
+
+        In evaluation the logits are the mean of the maps: this form is exported. In training, dropout
+        acts on the pooled features, not on the maps.
+        """
+        features = self.features(channels)
+        maps = nn.functional.conv2d(features, self.linear.weight[:, :, None, None])
+        return self.linear(self.dropout(features.mean((2, 3)))), maps
 
     def train(self, mode: bool = True) -> Lite0:
         """Frozen stages keep their normalisation statistics, too."""

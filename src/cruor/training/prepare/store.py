@@ -1,15 +1,16 @@
 """Prepared data: HU of one study a file, and an index of all slices with their labels.
 
 A prepared folder holds `index.parquet` (one row a slice, columns below) and `studies/<study>.npz`
-(`hu`: int16, (slices, rows, columns), losslessly compressed). Windows, crop and size belong to the
-experiment, so they are not applied here.
+(`hu`: int16, (slices, rows, columns), losslessly compressed; `drawn<row>`: uint8, the drawn blood of
+a slice over the same field, where there is any). Windows, crop and size belong to the experiment, so
+they are not applied here.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -46,10 +47,16 @@ class LabelledSlice:
 
 @dataclass(frozen=True, eq=False)
 class LabelledStudy:
-    """The slices of one study and their HU, int16, (slices, rows, columns), in the same order."""
+    """The slices of one study.
+
+    Attributes:
+        hu: int16, (slices, rows, columns), HU, in the order of `slices`.
+        drawn: by row, probability of blood x 255 over the field of the slice, uint8, any resolution.
+    """
 
     slices: tuple[LabelledSlice, ...]
     hu: NDArray[np.int16]
+    drawn: dict[int, NDArray[np.uint8]] = field(default_factory=dict)
 
 
 def write_prepared(studies: Iterable[LabelledStudy], folder: Path) -> pd.DataFrame:
@@ -59,11 +66,12 @@ def write_prepared(studies: Iterable[LabelledStudy], folder: Path) -> pd.DataFra
     for study in studies:
         uid = study.slices[0].study_instance_uid
         file = f"studies/{hashlib.sha256(uid.encode()).hexdigest()[:20]}.npz"
-        np.savez_compressed(folder / file, hu=study.hu)
+        drawn = {f"drawn{row}": picture for row, picture in study.drawn.items()}
+        np.savez_compressed(folder / file, allow_pickle=False, hu=study.hu, **drawn)
         for row, labelled in enumerate(study.slices):
             record = asdict(labelled)
             labels = dict(zip(LABELS, record.pop("labels"), strict=True))
-            rows.append({**record, **labels, "file": file, "row": row})
+            rows.append({**record, **labels, "file": file, "row": row, "drawn": row in study.drawn})
     index = pd.DataFrame(rows)
     index.to_parquet(folder / INDEX)
     return index
@@ -80,11 +88,16 @@ def read_index(folder: Path) -> pd.DataFrame:
     return pd.read_parquet(folder / INDEX)
 
 
-def read_slices(folder: Path, index: pd.DataFrame) -> Iterator[NDArray[np.int16]]:
-    """Yield HU, int16, (rows, columns), in the order of the index; each study's file is read once."""
-    held, hu = None, np.empty((0, 0, 0), dtype=np.int16)
+def read_slices(
+    folder: Path, index: pd.DataFrame
+) -> Iterator[tuple[NDArray[np.int16], NDArray[np.uint8] | None]]:
+    """Yield HU, int16, (rows, columns), and the drawn blood, in the order of the index.
+
+    Each study's file is read once where its rows stand together.
+    """
+    held, arrays = None, {}
     for file, row in zip(index["file"], index["row"], strict=True):
         if file != held:
             with np.load(folder / file) as archive:
-                held, hu = file, archive["hu"]
-        yield hu[row]
+                held, arrays = file, dict(archive)
+        yield arrays["hu"][row], arrays.get(f"drawn{row}")

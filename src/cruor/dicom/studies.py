@@ -1,17 +1,14 @@
-"""From paths to results: find, group, read one study after another. What `cruor triage` and the demo run."""
+"""From paths to studies: find every DICOM file and group them; what `cruor triage` reads one after another."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
-from cruor.bundle.model import Bundle
 from cruor.dicom.files import find_instances
 from cruor.dicom.instances import Instance, PutAside, Study
 from cruor.dicom.series import group_studies
-from cruor.reader.results import StudyResult
-from cruor.reader.study import OnSlice, read_study
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,7 +16,7 @@ class Found:
     """What stands under the paths: studies, and every file that was not read."""
 
     studies: list[Study]
-    put_aside: list[PutAside] = field(default_factory=list)
+    put_aside: list[PutAside]
 
     @property
     def damaged(self) -> list[PutAside]:
@@ -32,14 +29,10 @@ def find_studies(paths: Iterable[Path], on_file: Callable[[int], None] = lambda 
     instances: list[Instance] = []
     put_aside: list[PutAside] = []
     for number, found in enumerate(find_instances(paths), start=1):
-        (put_aside if isinstance(found, PutAside) else instances).append(found)  # type: ignore[arg-type]
+        if isinstance(found, PutAside):
+            put_aside.append(found)
+        else:
+            instances.append(found)
         on_file(number)
     return Found(group_studies(instances, put_aside), put_aside)
 
-
-def read_studies(
-    studies: Iterable[Study], bundle: Bundle, rule: str | None, on_slice: Callable[[Study], OnSlice]
-) -> Iterator[StudyResult]:
-    """Read study by study, so that each result can be written before the next study is opened."""
-    for study in studies:
-        yield read_study(study, bundle, rule, on_slice(study))

@@ -34,7 +34,8 @@ HEAD_FLOOR_HU = -500
 HEAD_AREA_MM2 = math.pi / 4 * 155 * 195
 COMMENT = (
     "From PhysioNet ct-ich (Hssayeni 2020), CC BY 4.0. HU rebuilt from 8-bit pictures of two windows, "
-    "air outside the head, resampled. PixelSpacing is ESTIMATED from the size of an average head: do not measure."
+    "air outside the head, resampled. "
+    "PixelSpacing is ESTIMATED from the size of an average head: do not measure."
 )
 
 

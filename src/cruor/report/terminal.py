@@ -44,7 +44,8 @@ def study_table(results: Sequence[StudyResult]) -> RenderableType:
     for result in ordered:
         table.add_row(*_row(result))
     remarks = [line for result in ordered for line in _remarks(result)]
-    return Group(table, *remarks, Text(f"{RESEARCH_ONLY} {NOT_CLEARED}", style="dim"))
+    gap = [Text("")] if remarks else []
+    return Group(table, *remarks, *gap, Text(RESEARCH_ONLY, style="dim"), Text(NOT_CLEARED, style="dim"))
 
 
 def _row(result: StudyResult) -> list[Text]:

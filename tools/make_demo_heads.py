@@ -33,8 +33,9 @@ HEAD_FLOOR_HU = -500
 # An adult head's outline at its widest level, skin included: an ellipse of about 155 by 195 mm.
 HEAD_AREA_MM2 = math.pi / 4 * 155 * 195
 COMMENT = (
-    "From PhysioNet ct-ich (Hssayeni 2020), CC BY 4.0. HU rebuilt from 8-bit pictures of two windows, air outside the "
-    "head, resampled. PixelSpacing is ESTIMATED from the size of an average head: do not measure."
+    "From PhysioNet ct-ich (Hssayeni 2020), CC BY 4.0. HU rebuilt from 8-bit pictures of two windows, "
+    "air outside the head, resampled. "
+    "PixelSpacing is ESTIMATED from the size of an average head: do not measure."
 )
 
 
@@ -51,6 +52,7 @@ PATIENTS = (Patient(77, 33, "M"), Patient(91, 57, "F"), Patient(104, 60, "F"))
 
 
 def main() -> None:
+    """Make the three archives anew."""
     source = Path(os.environ.get("CRUOR_SHARED", "../shared")) / "data" / "ct-ich"
     with (source / "slices.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
@@ -69,7 +71,9 @@ def slice_hu(source: Path, patient: int, number: int) -> NDArray[np.int16]:
     brain = np.asarray(Image.open(source / "brain" / name).convert("L"), dtype=np.float32)
     picture = Image.open(source / "bone" / name).convert("L")
     head = _outline(-900.0 + np.asarray(picture, dtype=np.float32) * 3200.0 / 255.0)
-    coarse = Image.fromarray(np.asarray(picture, dtype=np.float32)).resize(brain.shape[::-1], Image.Resampling.BICUBIC)
+    coarse = Image.fromarray(np.asarray(picture, dtype=np.float32)).resize(
+        brain.shape[::-1], Image.Resampling.BICUBIC
+    )
     beyond = -900.0 + np.asarray(coarse) * 3200.0 / 255.0
     hu = -20.0 + brain * 120.0 / 255.0
     hu = np.where(brain >= 253, np.maximum(beyond, 100.0), hu)
@@ -77,7 +81,8 @@ def slice_hu(source: Path, patient: int, number: int) -> NDArray[np.int16]:
     inside = np.asarray(Image.fromarray(head).resize(brain.shape[::-1], Image.Resampling.NEAREST))
     hu = np.where(inside & (hu > -880.0), hu, float(AIR_HU)).astype(np.float32)
     shrunk = Image.fromarray(hu).resize((SIZE, SIZE), Image.Resampling.BILINEAR)
-    return np.rint(np.asarray(shrunk)).astype(np.int16)
+    rounded: NDArray[np.int16] = np.rint(np.asarray(shrunk)).astype(np.int16)
+    return rounded
 
 
 def _outline(hu: NDArray[np.float32]) -> NDArray[np.bool_]:
@@ -122,7 +127,9 @@ def _flood(mask: NDArray[np.bool_], seeds: NDArray[np.bool_]) -> NDArray[np.bool
 
 def estimated_spacing(slices: dict[int, NDArray[np.int16]]) -> float:
     """Millimetres a pixel, were this head of average size."""
-    pixels = max(int((hu > HEAD_FLOOR_HU).sum()) for number, hu in slices.items() if number >= len(slices) // 2)
+    pixels = max(
+        int((hu > HEAD_FLOOR_HU).sum()) for number, hu in slices.items() if number >= len(slices) // 2
+    )
     return round(math.sqrt(HEAD_AREA_MM2 / pixels), 2)
 
 

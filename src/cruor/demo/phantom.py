@@ -121,20 +121,35 @@ def write_phantom_studies(folder: Path) -> list[Path]:
     PHANTOM-1 is normal, PHANTOM-2 has an epidural and PHANTOM-3 an intraparenchymal bleed that broke into the
     ventricles. PHANTOM-2 comes with a localizer and a bone-kernel series, as a scanner would send it.
     """
-    heads = {"1": NORMAL, "2": EPIDURAL, "3": INTRAPARENCHYMAL}
-    folders = []
-    for name, head in heads.items():
-        target = folder / f"phantom-{name}"
-        target.mkdir(parents=True, exist_ok=True)
-        slices = head_slices(head)
-        series = _phantom_series(name)
-        if name == "2":
-            _write_localizer(slices, replace(series, series_number=1), target)
-            bone = replace(series, series_number=3, description="Head 5.0 bone", kernel="BONE")
-            _write_stack(sharpened(slices, head.seed), bone, target)
-        _write_stack(slices, series, target)
-        folders.append(target)
-    return folders
+    return [
+        write_phantom_study(folder, "1", NORMAL),
+        write_phantom_study(folder, "2", EPIDURAL, with_other_series=True),
+        write_phantom_study(folder, "3", INTRAPARENCHYMAL),
+    ]
+
+
+def write_phantom_study(
+    folder: Path, name: str, head: Head, *, count: int = SLICE_COUNT, with_other_series: bool = False
+) -> Path:
+    """Write one phantom as the study PHANTOM-`name`; return its folder.
+
+    Args:
+        folder: where the study's own folder goes.
+        name: tells the study and the patient from others; equal names give equal UIDs.
+        head: what to paint.
+        count: slices, 5 mm apart, from the skull base upwards.
+        with_other_series: add a localizer and a bone-kernel series of the same head.
+    """
+    target = folder / f"phantom-{name}"
+    target.mkdir(parents=True, exist_ok=True)
+    slices = head_slices(head, count)
+    series = _phantom_series(name)
+    if with_other_series:
+        _write_localizer(slices, replace(series, series_number=1), target)
+        bone = replace(series, series_number=3, description="Head 5.0 bone", kernel="BONE")
+        _write_stack(sharpened(slices, head.seed), bone, target)
+    _write_stack(slices, series, target)
+    return target
 
 
 def _phantom_series(name: str) -> CtSeries:

@@ -27,14 +27,14 @@ from cruor.report.text import (
 _STYLES = {SUSPECTED: "bold red", FAILED: "bold magenta", REFUSED: "yellow", NOT_SUSPECTED: ""}
 _TERSE_WORDS = STATE_WORDS | {SUSPECTED: "BLEED SUSPECTED", FAILED: "Failed"}
 _UID_TAIL = 12
-_PATIENT_ID_WIDTH = 14
-_FIRST_SLICES = 4
+_PATIENT_ID_WIDTH = 12
+_FIRST_SLICES = 3
 
 
 def study_table(results: Sequence[StudyResult]) -> RenderableType:
     """Return the table over all studies, and under it every reason and note. Needs no maps and no slices."""
     ordered = most_suspected_first(results)
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("State", no_wrap=True)
     table.add_column("Prob.", justify="right", no_wrap=True)
     table.add_column("Patient", no_wrap=True, overflow="ellipsis")
@@ -44,7 +44,8 @@ def study_table(results: Sequence[StudyResult]) -> RenderableType:
     for result in ordered:
         table.add_row(*_row(result))
     remarks = [line for result in ordered for line in _remarks(result)]
-    return Group(table, *remarks, Text(f"{RESEARCH_ONLY} {NOT_CLEARED}", style="dim"))
+    gap = [Text("")] if remarks else []
+    return Group(table, *remarks, *gap, Text(RESEARCH_ONLY, style="dim"), Text(NOT_CLEARED, style="dim"))
 
 
 def _row(result: StudyResult) -> list[Text]:

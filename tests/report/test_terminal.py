@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import io
+
+from rich.console import Console
+
+from cruor.reader.results import StudyResult
+from cruor.report.terminal import study_table
+
+from .samples import failed, not_suspected, refused, suspected
+
+
+def shown(*results: StudyResult, width: int = 80) -> str:
+    console = Console(file=io.StringIO(), width=width, force_terminal=False)
+    console.print(study_table(results))
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_most_suspected_first_and_not_analysed_before_not_suspected() -> None:
+    text = shown(not_suspected(), refused(), failed(), suspected())
+    places = [text.index(word) for word in ("BLEED SUSPECTED", "Failed", "Not analysed ", "Not suspected ")]
+    assert places == sorted(places)
+
+
+def test_a_row_tells_probability_slices_and_where_to_look() -> None:
+    row = next(line for line in shown(suspected()).splitlines() if "BLEED" in line)
+    assert row.split() == ["BLEED", "SUSPECTED", "0.97", "P-1", "1.2.3", "2/5", "4", "3"]
+
+
+def test_nothing_is_cut_or_coloured_at_80_columns_in_a_pipe() -> None:
+    full = suspected(
+        patient_id="A" * 30, study_instance_uid="1." + "2" * 60, suspicious=(101, 102, 103, 104, 105)
+    )
+    text = shown(full, refused())
+    assert max(len(line) for line in text.splitlines()) <= 80
+    assert "\x1b" not in text
+    assert "101 102 103 +2" in text
+
+
+def test_reasons_and_notes_stand_below_with_their_patient() -> None:
+    text = shown(suspected(), refused())
+    assert "P-1: gantry tilt 18.5 degrees" in text
+    assert "P-3: bone kernel only: send a soft-tissue series" in text
+
+
+def test_text_from_a_file_is_neither_markup_nor_a_command_to_the_terminal() -> None:
+    text = shown(suspected(patient_id="[red]x[/]", notes=("\x1b[2J\x07gone [/nothing]",)))
+    assert "[red]x[/]" in text
+    assert "\x1b" not in text
+    assert "\x07" not in text

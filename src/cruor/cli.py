@@ -1,5 +1,7 @@
-"""The commands: arguments in, a room called, an exit status out. Rooms are imported where they are needed,
-so that `cruor --help` is quick and `cruor triage` never looks for torch."""
+"""The commands: arguments in, a room called, an exit status out.
+
+Rooms are imported where a command needs them, so that `cruor --help` is quick and reading never looks for torch.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from cruor.bundle.model import Bundle
-    from cruor.reader.results import StudyResult
     from cruor.dicom.studies import Found
+    from cruor.reader.results import StudyResult
 
 _Experiment = Annotated[Path, typer.Argument(metavar="EXPERIMENT.yaml", help="What to train, on what.")]
 _Runs = Annotated[Path, typer.Option(help="Folder that holds a folder for each run.")]
@@ -73,7 +75,9 @@ def cruor(
 
 @app.command()
 def triage(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Folders, files or zips with DICOM in them.")],
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="PATH...", help="Folders, files or zips with DICOM in them.")
+    ],
     out: Annotated[
         Path | None, typer.Option(help="Write result.json, slices.csv and panels per study, and index.html.")
     ] = None,
@@ -101,7 +105,9 @@ def triage(
     for aside in run.found.damaged:
         _say(f"not read: {aside.name}: {aside.why}")
     if not run.found.studies:
-        _say(f"no DICOM study under {', '.join(map(str, paths))}; {len(run.found.put_aside)} other files found")
+        _say(
+            f"no DICOM study under {', '.join(map(str, paths))}; {len(run.found.put_aside)} other files found"
+        )
     raise typer.Exit(Exit.ALL_DECIDED if run.all_decided else Exit.SOME_NOT_DECIDED)
 
 
@@ -165,7 +171,9 @@ def crossval(experiment: _Experiment, runs: _Runs = Path("runs")) -> None:
 def export(
     run: Annotated[Path, typer.Argument(help="Folder of a trained and cross-validated run.")],
     out: Annotated[Path, typer.Argument(help="Folder of the bundle.")],
-    name: Annotated[str | None, typer.Option(help="Name of the bundle; the folder's where not given.")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the bundle; the folder's where not given.")
+    ] = None,
     version: Annotated[str, typer.Option(help="Version of the bundle.")] = __version__,
 ) -> None:
     """Make a bundle of a run: graph, calibration, study head, figures, card."""
@@ -194,11 +202,11 @@ class _Run:
 
 def _read_all(paths: list[Path], bundle: Bundle, rule: str | None, out: Path | None, as_json: bool) -> _Run:
     """Read study by study, write each before the next is opened, show progress on stderr."""
+    from cruor.dicom.studies import find_studies
     from cruor.reader.study import read_study
     from cruor.report.files import write_study
     from cruor.report.page import write_page
     from cruor.report.record import record_json, study_record
-    from cruor.dicom.studies import find_studies
 
     results, cards = [], []
     with _progress() as progress:
@@ -206,7 +214,9 @@ def _read_all(paths: list[Path], bundle: Bundle, rule: str | None, out: Path | N
         found = find_studies(paths, lambda count: progress.update(bar, completed=count))
         for place, study in enumerate(found.studies, start=1):
             progress.reset(bar, description=f"study {place} of {len(found.studies)}")
-            result = read_study(study, bundle, rule, lambda done, all_: progress.update(bar, completed=done, total=all_))
+            result = read_study(
+                study, bundle, rule, lambda done, total: progress.update(bar, completed=done, total=total)
+            )
             if as_json:
                 print(record_json(study_record(result)), flush=True)
             if out is not None:

@@ -1,4 +1,4 @@
-"""Plain data from JSON or YAML into frozen dataclasses, strictly: the shared check of manifests and experiments."""
+"""Plain data from JSON or YAML into frozen dataclasses, strictly: what manifests and experiments share."""
 
 from __future__ import annotations
 
@@ -69,7 +69,9 @@ def _build_dataclass(kind: Any, value: Any, where: str) -> Any:
             advice = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(hints)}"
             raise RecordError(f"{where}: unknown key {key!r}; {advice}")
     for field in dataclasses.fields(kind):
-        optional = field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
+        optional = (
+            field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
+        )
         if field.name not in value and not optional:
             raise RecordError(f"{where}: {field.name!r} is missing")
     return kind(**{key: build_record(hints[key], item, f"{where}: {key}") for key, item in value.items()})

@@ -138,7 +138,9 @@ def read_manifest(path: Path) -> Manifest:
         raise BundleError(f"{path}: cannot be read as JSON ({error}); fetch the bundle again") from error
     found = content.get("format") if isinstance(content, dict) else None
     if found != FORMAT:
-        raise BundleError(f"{path}: field 'format' is {found!r}, this cruor reads {FORMAT}; use a matching version")
+        raise BundleError(
+            f"{path}: field 'format' is {found!r}, this cruor reads {FORMAT}; use a matching version"
+        )
     try:
         return cast(Manifest, build_record(Manifest, content, str(path)))
     except RecordError as error:

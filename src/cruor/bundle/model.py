@@ -92,7 +92,9 @@ def open_bundle(name_or_folder: str = DEFAULT_BUNDLE) -> Bundle:
     except OSError as error:
         raise BundleError(f"{model}: cannot be read ({error.strerror}); fetch the bundle again") from error
     if hashlib.sha256(content).hexdigest() != manifest.digest:
-        raise BundleError(f"{model}: field 'digest' of the manifest differs from the file; fetch the bundle again")
+        raise BundleError(
+            f"{model}: field 'digest' of the manifest differs from the file; fetch the bundle again"
+        )
     bundle = Bundle(manifest, _session(content, model))
     _check_graph(bundle, folder)
     return bundle
@@ -127,4 +129,6 @@ def _check_graph(bundle: Bundle, folder: Path) -> None:
     }
     for field, (said, found) in stated.items():
         if said != found:
-            raise BundleError(f"{folder}: field {field!r} says {said}, the model has {found}; export it again")
+            raise BundleError(
+                f"{folder}: field {field!r} says {said}, the model has {found}; export it again"
+            )

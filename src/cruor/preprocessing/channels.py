@@ -52,4 +52,6 @@ def crop_head(hu: NDArray[np.int16], settings: InputSettings) -> tuple[NDArray[n
 
 def to_channels(head_hu: NDArray[np.float32], settings: InputSettings) -> NDArray[np.float32]:
     """Window and normalise: (..., size, size) HU -> (..., windows, size, size) float32."""
-    return (stack_windows(head_hu, settings.windows_hu) - np.float32(settings.mean)) / np.float32(settings.std)
+    return (stack_windows(head_hu, settings.windows_hu) - np.float32(settings.mean)) / np.float32(
+        settings.std
+    )

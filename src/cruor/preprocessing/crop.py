@@ -65,13 +65,11 @@ def find_head(hu: NDArray[np.int16], settings: CropSettings) -> Box:
     top, bottom = rows_in[0] * cell, min(rows, (rows_in[-1] + 1) * cell)
     left, right = columns_in[0] * cell, min(columns, (columns_in[-1] + 1) * cell)
     head = max(bottom - top, right - left)
-    size = int(round(max(head * (1 + 2 * settings.margin), longer * settings.least_share)))
+    size = round(max(head * (1 + 2 * settings.margin), longer * settings.least_share))
     return Box(int(top + bottom - size) // 2, int(left + right - size) // 2, size)
 
 
-def cut_out(
-    hu: NDArray[np.int16], box: Box, size: int, bounds_hu: tuple[int, int]
-) -> NDArray[np.float32]:
+def cut_out(hu: NDArray[np.int16], box: Box, size: int, bounds_hu: tuple[int, int]) -> NDArray[np.float32]:
     """Cut the box out of a slice and resize it, by area-weighted bilinear interpolation.
 
     Args:
@@ -89,6 +87,8 @@ def cut_out(
     top, left = max(box.top, 0), max(box.left, 0)
     bottom, right = min(box.top + box.size, rows), min(box.left + box.size, columns)
     if bottom > top and right > left:
-        square[top - box.top : bottom - box.top, left - box.left : right - box.left] = hu[top:bottom, left:right]
+        square[top - box.top : bottom - box.top, left - box.left : right - box.left] = hu[
+            top:bottom, left:right
+        ]
     clipped = np.clip(square, *bounds_hu).astype(np.float32)
     return np.asarray(Image.fromarray(clipped).resize((size, size), Image.Resampling.BILINEAR))

@@ -101,7 +101,8 @@ def read_study(
     except Exception as error:  # one broken study must not take the others with it
         # The class alone: an exception's text may quote what stands in the file.
         log.error("study not read: %s", type(error).__name__, exc_info=log.isEnabledFor(logging.DEBUG))
-        result = replace(unread, reason=f"reading stopped on an internal error ({type(error).__name__}); report it")
+        reason = f"reading stopped on an internal error ({type(error).__name__}); report it"
+        result = replace(unread, reason=reason)
     return replace(result, seconds=time.perf_counter() - start)
 
 
@@ -119,7 +120,9 @@ def _read(study: Study, unread: StudyResult, bundle: Bundle, rule: str, on_slice
         notes=(*series.notes, *unread.notes, *(f"slice not read: {error}" for error in reading.unreadable)),
     )
     if len(reading.unreadable) > MOST_UNREADABLE * len(series.frames):
-        reason = f"{len(reading.unreadable)} of {len(series.frames)} slices cannot be read; send the series again"
+        reason = (
+            f"{len(reading.unreadable)} of {len(series.frames)} slices cannot be read; send the series again"
+        )
         return replace(unread, status=Status.FAILED, reason=reason)
     phantom = looks_like_phantom(reading.inside)
     brain_slices = sum(map(has_brain, reading.inside))
@@ -132,7 +135,8 @@ def _read(study: Study, unread: StudyResult, bundle: Bundle, rule: str, on_slice
         return replace(unread, status=Status.REFUSED, reason=reason)
     if phantom:
         # A swollen brain can be as even as a phantom: a refusal could hide a patient, silence would be wrong.
-        unread = replace(unread, notes=(f"a phantom or a brain unlike those learned from: {phantom}", *unread.notes))
+        note = f"a phantom, or a brain unlike those learned from: {phantom}"
+        unread = replace(unread, notes=(note, *unread.notes))
     return _decide(unread, reading.slices, bundle, rule)
 
 
@@ -166,9 +170,7 @@ def _suspicious(slices: list[SliceResult], rules: Rules, suspected: bool) -> tup
 def _read_slices(series: Series, bundle: Bundle, on_slice: OnSlice) -> _Reading:
     reading = _Reading()
     waiting: list[_Head] = []
-    done = 0
-    for head in _heads(series.frames, bundle.manifest.input):
-        done += 1
+    for done, head in enumerate(_heads(series.frames, bundle.manifest.input), start=1):
         if isinstance(head, UnreadableError):
             reading.unreadable.append(head)
         else:

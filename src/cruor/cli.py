@@ -1,6 +1,7 @@
 """The commands: arguments in, a room called, an exit status out.
 
-Rooms are imported where a command needs them, so that `cruor --help` is quick and reading never looks for torch.
+Rooms are imported where a command needs them, so that `cruor --help` is quick and reading never
+looks for torch.
 """
 
 from __future__ import annotations

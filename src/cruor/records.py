@@ -9,7 +9,7 @@ from typing import Any
 
 
 class RecordError(ValueError):
-    """Data that does not fit; the message names the field and, where a key is unknown, the nearest right one."""
+    """Data that does not fit; the message names the field and, for an unknown key, the nearest right one."""
 
 
 def build_record(kind: Any, value: Any, where: str) -> Any:

@@ -1,1 +1,1 @@
-"""A bundle is the whole model: manifest, ONNX graph, study head, card. `shipped/` holds those of the package."""
+"""A bundle is the whole model: manifest, ONNX graph, study head, card. Those in `shipped/` come along."""

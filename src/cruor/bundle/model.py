@@ -68,7 +68,7 @@ def find_bundle(name_or_folder: str) -> Path:
             return folder
     known = ", ".join(shipped_bundles()) or "none"
     raise BundleError(
-        f"no bundle {name_or_folder!r}: it is neither a folder with {MANIFEST_FILE} nor a shipped name ({known})"
+        f"no bundle {name_or_folder!r}: neither a folder with {MANIFEST_FILE} nor a shipped one ({known})"
     )
 
 
@@ -83,8 +83,8 @@ def open_bundle(name_or_folder: str = DEFAULT_BUNDLE) -> Bundle:
     manifest = read_manifest(folder / MANIFEST_FILE)
     if manifest.preprocessing != PREPROCESSING:
         raise BundleError(
-            f"{folder}: field 'preprocessing' is {manifest.preprocessing!r}, this cruor does {PREPROCESSING!r}; "
-            "use the cruor version that the bundle was made with"
+            f"{folder}: field 'preprocessing' is {manifest.preprocessing!r}, "
+            f"this cruor does {PREPROCESSING!r}; use the cruor version that the bundle was made with"
         )
     model = folder / MODEL_FILE
     try:

@@ -1,1 +1,1 @@
-"""Slices to probabilities and maps, slices to study, rules and operating points: `read_study` is the entrance."""
+"""Slices to probabilities and maps, slices to study, rules: `read_study` is the one entrance."""

@@ -1,0 +1,202 @@
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cruor.demo.phantom import EPIDURAL, NORMAL, write_phantom_study
+from cruor.dicom.studies import find_studies
+from cruor.reader import study as reading
+from cruor.reader.results import Decision, Status
+from cruor.reader.study import read_study
+from tests.reader.fakes import Broken, bundle
+
+
+@pytest.fixture(scope="module")
+def phantoms(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("phantoms")
+    write_phantom_study(folder, "normal", NORMAL)
+    write_phantom_study(folder, "epidural", EPIDURAL, with_other_series=True)
+    return folder
+
+
+def only_study(folder: Path):
+    (study,) = find_studies([folder]).studies
+    return study
+
+
+@pytest.fixture(scope="module")
+def normal(phantoms):
+    return only_study(phantoms / "phantom-normal")
+
+
+@pytest.fixture(scope="module")
+def epidural(phantoms):
+    return only_study(phantoms / "phantom-epidural")
+
+
+@pytest.fixture(scope="module")
+def suspected(epidural):
+    return read_study(epidural, bundle())
+
+
+def cut_short(study, keep: slice):
+    """The study with only some slices of its brain series."""
+    series = [replace(one, frames=one.frames[keep], positions_mm=one.positions_mm[keep]) for one in study.series]
+    return replace(study, series=tuple(series))
+
+
+def test_a_head_with_blood_is_suspected_and_a_head_without_is_not(suspected, normal):
+    assert (suspected.status, suspected.decision) == (Status.DECIDED, Decision.SUSPECTED)
+    healthy = read_study(normal, bundle())
+    assert (healthy.status, healthy.decision) == (Status.DECIDED, Decision.NOT_SUSPECTED)
+    assert healthy.probability < 0.5 < suspected.probability
+
+
+def test_every_slice_has_its_number_position_probability_findings_and_map(suspected):
+    assert [one.number for one in suspected.slices] == list(range(1, 29))
+    positions = [one.position_mm for one in suspected.slices]
+    assert positions == sorted(positions)
+    for one in suspected.slices:
+        assert 0 <= one.probability <= 1
+        assert len(one.findings) == 5
+        assert one.map.shape == (8, 8)
+        assert (one.map >= 0).all()
+
+
+def test_positive_slices_are_those_above_the_papers_threshold(suspected):
+    above = [one.number for one in suspected.slices if one.probability > 0.8]
+    assert suspected.positive_slices == len(above) > 0
+    assert sorted(suspected.suspicious) == above
+    first = suspected.slices[suspected.suspicious[0] - 1]
+    assert first.probability == max(one.probability for one in suspected.slices)
+
+
+def test_a_suspected_study_always_has_slices_to_look_at(epidural):
+    timid = bundle(rules=replace(bundle().manifest.rules, slice_threshold=1.0))
+    result = read_study(epidural, timid)
+    assert result.decision is Decision.SUSPECTED
+    assert result.positive_slices == 0
+    assert len(result.suspicious) == reading.SHOWN_AT_LEAST
+
+
+def test_the_rule_asked_for_is_the_rule_used_and_named(epidural):
+    for rule in ("probability", "paper-2.5", "paper-5", "paper-10"):
+        assert read_study(epidural, bundle(), rule).rule == rule
+    assert read_study(epidural, bundle()).rule == bundle().manifest.rules.default
+
+
+def test_the_paper_rule_can_say_no_where_the_probability_says_yes(epidural):
+    strict = bundle(rules=replace(bundle().manifest.rules, slice_threshold=1.0))
+    assert read_study(epidural, strict, "paper-5").decision is Decision.NOT_SUSPECTED
+    assert read_study(epidural, strict, "probability").decision is Decision.SUSPECTED
+
+
+def test_the_same_study_gives_the_same_result_twice(epidural, suspected):
+    again = read_study(epidural, bundle())
+    assert [one.probability for one in again.slices] == [one.probability for one in suspected.slices]
+    assert again.probability == suspected.probability
+
+
+def test_the_answer_says_which_series_was_read_and_why_not_the_others(suspected):
+    chosen = [one for one in suspected.series_considered if one.chosen]
+    assert [one.series_instance_uid for one in chosen] == [suspected.series_instance_uid]
+    assert len(suspected.series_considered) == 3
+    assert all(one.why for one in suspected.series_considered)
+
+
+def test_progress_is_told_for_every_slice(normal):
+    told = []
+    read_study(normal, bundle(), on_slice=lambda done, total: told.append((done, total)))
+    assert told == [(done, 28) for done in range(1, 29)]
+
+
+def test_too_few_slices_are_refused_with_the_number_needed(normal):
+    result = read_study(cut_short(normal, slice(12, 18)), bundle())
+    assert result.status is Status.REFUSED
+    assert result.decision is None
+    assert result.probability is None
+    assert "8" in result.reason
+
+
+def test_slices_below_the_brain_are_refused_though_there_are_enough_of_them(normal, monkeypatch):
+    monkeypatch.setattr(reading, "has_brain", lambda inside: False)
+    result = read_study(normal, bundle())
+    assert result.status is Status.REFUSED
+    assert "brain is seen on 0 of 28 slices" in result.reason
+
+
+def damaged(study, places: set[int]):
+    """The study with some slices whose files are gone."""
+
+    def gone(place, frame):
+        if place not in places:
+            return frame
+        source = replace(frame.instance.source, path=Path("gone.dcm"))
+        return replace(frame, instance=replace(frame.instance, source=source))
+
+    (series,) = study.series
+    frames = tuple(gone(place, frame) for place, frame in enumerate(series.frames))
+    return replace(study, series=(replace(series, frames=frames),))
+
+
+def test_one_unreadable_slice_is_named_in_the_notes_and_the_rest_is_read(normal):
+    result = read_study(damaged(normal, {27}), bundle())
+    assert result.status is Status.DECIDED
+    assert result.slice_count == 27
+    assert any("gone.dcm" in note for note in result.notes)
+
+
+def test_many_unreadable_slices_fail_the_study_rather_than_call_it_healthy(normal):
+    result = read_study(damaged(normal, {0, 1, 2, 27}), bundle())
+    assert result.status is Status.FAILED
+    assert result.decision is None
+    assert "4 of 28 slices cannot be read" in result.reason
+
+
+def test_an_error_inside_fails_the_study_and_keeps_names_out_of_reason_and_log(normal, caplog):
+    with caplog.at_level(logging.INFO):
+        result = read_study(normal, bundle(Broken()))
+    assert result.status is Status.FAILED
+    assert result.decision is None
+    assert "RuntimeError" in result.reason
+    assert "Doe" not in result.reason + caplog.text
+
+
+def test_an_even_brain_is_read_with_a_note_that_it_may_be_a_phantom(normal, monkeypatch):
+    monkeypatch.setattr(reading, "looks_like_phantom", lambda slices: "uniform inside")
+    result = read_study(normal, bundle())
+    assert result.status is Status.DECIDED
+    assert "phantom" in result.notes[0]
+
+
+def test_no_more_than_two_batches_of_slices_wait_at_a_time(normal, monkeypatch):
+    """Memory must not grow with the number of slices."""
+    (series,) = normal.series
+    started, read = [], []
+    real = reading._head
+
+    def counted(place, frame, settings):
+        started.append(place)
+        assert len(started) - len(read) <= 2 * reading.BATCH + 1
+        return real(place, frame, settings)
+
+    monkeypatch.setattr(reading, "_head", counted)
+    for head in reading._heads(series.frames * 3, bundle().manifest.input):
+        read.append(head.place)
+    assert read == list(range(84))
+
+
+def test_slices_keep_their_order_however_long_each_takes(suspected, epidural, monkeypatch):
+    import time
+
+    real, rng = reading._head, np.random.default_rng(1)
+
+    def slow(place, frame, settings):
+        time.sleep(rng.random() / 200)
+        return real(place, frame, settings)
+
+    monkeypatch.setattr(reading, "_head", slow)
+    again = read_study(epidural, bundle())
+    assert [one.sop_instance_uid for one in again.slices] == [one.sop_instance_uid for one in suspected.slices]

@@ -24,10 +24,10 @@ MIN_BRAIN_SLICES = 8
 """Fewer slices with brain are no head CT to answer for: 8 slices of 5 mm are a third of a brain."""
 
 SAMPLE = 9
-"""Slices decoded of a candidate, spread over its length; all of them where the answer is close and it is short."""
+"""Slices decoded of a candidate, spread over its length."""
 
 COUNT_ALL_UP_TO = 40
-"""A candidate of so many slices is counted in full where its sample leaves the number of brain slices in doubt."""
+"""A candidate of so many slices is looked at in full where its sample leaves MIN_BRAIN_SLICES in doubt."""
 
 THICKNESS_MM = (2.5, 6.0)
 """Slices this thick are preferred: what the network learned from, and less noise than thin ones."""
@@ -36,8 +36,9 @@ MAX_REPEATS = 3
 """More images of one level than this are a time series (perfusion), whose images show contrast passing."""
 
 OTHER_BODY_PARTS = (
-    "CHEST", "THORAX", "LUNG", "HEART", "ABDOMEN", "PELVIS", "SPINE", "NECK", "SHOULDER", "HIP", "KNEE", "LEG",
-    "FOOT", "ANKLE", "ARM", "HAND", "WRIST", "ELBOW", "EXTREMITY", "LIVER", "KIDNEY", "AORTA", "COLON", "BREAST",
+    "CHEST", "THORAX", "LUNG", "HEART", "ABDOMEN", "PELVIS", "SPINE", "NECK", "SHOULDER", "HIP", "KNEE",
+    "LEG", "FOOT", "ANKLE", "ARM", "HAND", "WRIST", "ELBOW", "EXTREMITY", "LIVER", "KIDNEY", "AORTA", "COLON",
+    "BREAST",
 )  # fmt: skip
 """BodyPartExamined that is no head, where no head is named beside it (PS3.16 annex L, and free text)."""
 
@@ -79,7 +80,7 @@ class _Sample:
 
 
 def choose_series(study: Study) -> Choice:
-    """Choose the series to read: plain, soft kernel, axial, original, about 5 mm, then the one of more slices.
+    """Choose the series to read: plain, soft kernel, axial, original, about 5 mm, then most slices.
 
     Tags are judged for every series. Those that pass are looked at in order of preference, SAMPLE slices of
     each, until one holds: what follows was not preferred. The exact number of brain slices is the reader's to
@@ -284,12 +285,10 @@ def _look_at(series: Series) -> tuple[_Verdict | None, str]:
 
 def _unfit_by_pixels(series: Series, sample: _Sample, brain: int, phantom: str | None) -> _Verdict | None:
     far, looked = len(_CHECKS), sample.slices
-    if 2 * len(sample.unreadable) > looked:
-        why = f"{len(sample.unreadable)} of {looked} slices looked at cannot be read: {sample.unreadable[0]}"
-        return _Verdict(why, "send the series again", far)
-    if 2 * len(sample.absurd) > looked:
-        why = f"{len(sample.absurd)} of {looked} slices looked at are no CT images: {sample.absurd[0]}"
-        return _Verdict(why, _ORIGINAL, far)
+    for kind, examples in (("cannot be read", sample.unreadable), ("are no CT images", sample.absurd)):
+        if 2 * len(examples) > looked:
+            why = f"{len(examples)} of {looked} slices looked at {kind}: {examples[0]}"
+            return _Verdict(why, _ORIGINAL, far)
     if phantom:
         return None
     if not any(head.has_skull(found) for found in sample.inside) or not brain:

@@ -41,7 +41,7 @@ LEAST_SKIN_SHARE = 0.7
 LEAST_RING = 0.6
 """Share of directions with skull. A craniectomy may lack a third; ribs and jaws close less."""
 
-LEAST_BRAIN_SHARE = 0.55
+LEAST_BRAIN_SHARE = 0.5
 """Share of the skull's inside in the range of brain: skull base and face hold more air and bone."""
 
 LEAST_INSIDE_MM2, GREATEST_INSIDE_MM2 = 1200.0, 32000.0

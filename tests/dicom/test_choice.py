@@ -151,6 +151,19 @@ def test_contrast_is_known_by_its_description(description: str, tmp_path: Path) 
     assert "send the plain series" in str(choose(tmp_path).reason)
 
 
+@pytest.mark.parametrize(
+    "description", ["POST FOSSA 2.5", "HEAD POST OP", "NON CONTRAST HEAD", "unenhanced", "C-"]
+)
+def test_a_description_that_only_looks_like_contrast_is_plain(description: str, tmp_path: Path) -> None:
+    writing.write_series(tmp_path, HEAD, SeriesDescription=description)
+    assert choose(tmp_path).series is not None
+
+
+def test_the_head_is_found_at_the_end_of_a_scan_of_the_trunk(tmp_path: Path) -> None:
+    writing.write_series(tmp_path, CHEST * 10 + HEAD, PixelSpacing=None)
+    assert choose(tmp_path).series is not None
+
+
 CHEST = [writing.trunk_hu(lungs=True)] * 12
 # name -> slices, elements, and words of the reason: what it is, and what to do.
 REFUSED: dict[str, tuple[list[Any], dict[str, Any], tuple[str, str]]] = {
@@ -203,7 +216,7 @@ def test_a_refusal_names_each_series_and_asks_for_what_came_nearest(tmp_path: Pa
 def test_a_study_of_damaged_files_is_refused_with_their_number(tmp_path: Path) -> None:
     data = writing.to_bytes(writing.ct(HEAD[0]))
     (tmp_path / "one").write_bytes(data[:-100])
-    assert "1 damaged file" in str(choose(tmp_path).reason)
+    assert "damaged files put aside: 1" in str(choose(tmp_path).reason)
 
 
 def test_a_phantom_is_taken_and_said(tmp_path: Path) -> None:

@@ -147,6 +147,7 @@ def test_a_file_cut_short_names_its_study(tmp_path: Path) -> None:
     assert aside[0].study_instance_uid == dataset.StudyInstanceUID
 
 
+@pytest.mark.filterwarnings("ignore:Invalid value")
 def test_every_cut_of_a_file_is_noticed(tmp_path: Path) -> None:
     data = writing.to_bytes(writing.ct(STORED))
     for length in range(132, len(data), 7):
@@ -156,6 +157,7 @@ def test_every_cut_of_a_file_is_noticed(tmp_path: Path) -> None:
         assert aside[0].damaged, length
 
 
+@pytest.mark.filterwarnings("ignore:Invalid value")
 def test_no_message_holds_a_patient_name(tmp_path: Path) -> None:
     data = writing.to_bytes(writing.ct(STORED, PatientName="Muster^Martha", PatientID="4711"))
     for length in range(132, len(data), 11):

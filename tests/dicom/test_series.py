@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydicom.dataelem import RawDataElement
+from pydicom.tag import BaseTag
 
 from cruor.dicom.instances import Instance, PutAside, UnreadableError
 from cruor.dicom.series import frames_of, group_studies
@@ -166,6 +168,13 @@ def test_frames_that_do_not_match_their_groups_are_unreadable_and_put_aside() ->
     (study,) = group_studies([instance])
     assert not study.series
     assert study.put_aside[0].damaged
+
+
+def test_a_broken_number_of_frames_does_not_break_the_name() -> None:
+    dataset = writing.ct(SMALL)
+    dataset._dict[0x00280008] = RawDataElement(BaseTag(0x00280008), "IS", 2, b"1A", 0, False, True)
+    (frame,) = frames_of(writing.in_memory(dataset))
+    assert frame.name == "made up"
 
 
 def test_a_report_has_its_place_in_a_series() -> None:

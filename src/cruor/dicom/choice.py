@@ -23,8 +23,9 @@ from cruor.dicom.pixels import absurd_because, read_hu
 MIN_BRAIN_SLICES = 8
 """Fewer slices with brain are no head CT to answer for: 8 slices of 5 mm are a third of a brain."""
 
-SAMPLE = 9
-"""Slices decoded of a candidate, spread over its length."""
+SAMPLE, SAMPLE_EVERY, SAMPLE_AT_MOST = 9, 12, 24
+"""Slices decoded of a candidate, spread over its length; of long series (head and trunk) one in twelve,
+so that the head is not missed between two of them."""
 
 COUNT_ALL_UP_TO = 40
 """A candidate of so many slices is looked at in full where its sample leaves MIN_BRAIN_SLICES in doubt."""
@@ -51,10 +52,11 @@ _SCREEN_WORDS = ("SCREEN SAVE", "SCREENSAVE", "DOSE", "PROT", "REF_SURVIEW", "EV
 _NO_AGENT = ("", "NO", "NONE", "NIL", "N", "0", "PLAIN", "WITHOUT", "NO CONTRAST", "NON CONTRAST")
 _NOT_HU = ("MGML", "Z_EFF", "ED", "EDW", "PCT", "OD")
 _PLAIN = re.compile(
-    r"WITHOUT|W/?O\b|NON[- ]?(CON|ENH|CE)|PLAIN|NATIVE|NATIV\b|UNENHANCED|NCCT|C-|PRE[- ]?CON", re.I
+    r"WITHOUT|W/?O\b|NON[- ]?(CON|ENH|CE)|PLAIN|NATIVE|NATIV\b|UNENHANCED|NCCT|\bC-(?!\w)|PRE[- ]?CON", re.I
 )
 _CONTRAST = re.compile(
-    r"CONTRAST|\bPOST\b|\bCE\b|C\+|\bCTA\b|\bCTV\b|ANGIO|VENOUS|ARTERIAL|PERFUSION|\bCTP\b|ENHANCED", re.I
+    r"CONTRAST|\bPOST[- ]?(CM|KM|GAD|INJ|ENH|IV)|\bCE\b|C\+|\bCTA\b|\bCTV\b|ANGIO|VENOUS|ARTERIAL|PERFUSION|\bCTP\b|ENHANCED",
+    re.I,
 )
 
 
@@ -82,9 +84,9 @@ class _Sample:
 def choose_series(study: Study) -> Choice:
     """Choose the series to read: plain, soft kernel, axial, original, about 5 mm, then most slices.
 
-    Tags are judged for every series. Those that pass are looked at in order of preference, SAMPLE slices of
-    each, until one holds: what follows was not preferred. The exact number of brain slices is the reader's to
-    count. A skull that holds no brain (a phantom) is chosen and said in `why`: `head.looks_like_phantom`
+    Tags are judged for every series. Those that pass are looked at in order of preference, SAMPLE slices or a
+    few more of each, until one holds: what follows was not preferred. The exact number of brain slices is the
+    reader's to count. A skull that holds no brain (a phantom) is chosen and said in `why`: `head.looks_like_phantom`
     tells, and the reader must not answer for it.
 
     Args:
@@ -210,7 +212,8 @@ def _kernel(series: Series) -> str | None:
 
 def _slices(series: Series) -> str | None:
     count = len(series.frames)
-    return f"only {count} slices, {MIN_BRAIN_SLICES} are needed" if count < MIN_BRAIN_SLICES else None
+    slices = "slice" if count == 1 else "slices"
+    return f"only {count} {slices}, {MIN_BRAIN_SLICES} are needed" if count < MIN_BRAIN_SLICES else None
 
 
 _ORIGINAL = "send the original axial CT images of the head"
@@ -269,7 +272,7 @@ def _is_original(series: Series) -> bool:
 def _look_at(series: Series) -> tuple[_Verdict | None, str]:
     """Decode a sample of a candidate; return why it cannot be read (None where it can), and one sentence."""
     count = len(series.frames)
-    sample = _sample(_spread_out(series.frames, SAMPLE))
+    sample = _sample(_spread_out(series.frames, max(SAMPLE, min(count // SAMPLE_EVERY, SAMPLE_AT_MOST))))
     brain = _estimate(sample, count)
     phantom = head.looks_like_phantom(sample.inside)
     if brain < 1.5 * MIN_BRAIN_SLICES and SAMPLE < count <= COUNT_ALL_UP_TO and not phantom:
@@ -368,12 +371,12 @@ def _less_preferred(series: Series, chosen: Series) -> str:
 def _refusal(study: Study, verdicts: list[_Verdict]) -> str:
     """One sentence: what was found, and what to send, by the series that came furthest."""
     damaged = sum(aside.damaged for aside in study.put_aside)
-    files = f"; {damaged} damaged files were put aside" if damaged else ""
+    files = f"; damaged files put aside: {damaged}" if damaged else ""
     if not verdicts:
         return f"no image of the study could be read{files}: send the study again"
     furthest = max(verdicts, key=lambda verdict: verdict.far)
     if len(verdicts) == 1:
-        return f"the only series is {furthest.why}{files}: {furthest.ask}"
+        return f"the only series cannot be read ({furthest.why}){files}: {furthest.ask}"
     reasons = Counter(verdict.why for verdict in sorted(verdicts, key=lambda verdict: -verdict.far))
     listed = "; ".join(f"{count} x {why}" if count > 1 else why for why, count in list(reasons.items())[:4])
     return f"none of {len(verdicts)} series can be read ({listed}){files}: {furthest.ask}"

@@ -55,7 +55,8 @@ _PLAIN = re.compile(
     r"WITHOUT|W/?O\b|NON[- ]?(CON|ENH|CE)|PLAIN|NATIVE|NATIV\b|UNENHANCED|NCCT|\bC-(?!\w)|PRE[- ]?CON", re.I
 )
 _CONTRAST = re.compile(
-    r"CONTRAST|\bPOST[- ]?(CM|KM|GAD|INJ|ENH|IV)|\bCE\b|C\+|\bCTA\b|\bCTV\b|ANGIO|VENOUS|ARTERIAL|PERFUSION|\bCTP\b|ENHANCED",
+    r"CONTRAST|\bPOST[- ]?(CM|KM|GAD|INJ|ENH|IV)|\bCE\b|C\+|\bCT[AVP]\b|ANGIO|VENOUS|ARTERIAL|PERFUSION"
+    r"|ENHANCED",
     re.I,
 )
 
@@ -86,8 +87,8 @@ def choose_series(study: Study) -> Choice:
 
     Tags are judged for every series. Those that pass are looked at in order of preference, SAMPLE slices or a
     few more of each, until one holds: what follows was not preferred. The exact number of brain slices is the
-    reader's to count. A skull that holds no brain (a phantom) is chosen and said in `why`: `head.looks_like_phantom`
-    tells, and the reader must not answer for it.
+    reader's to count. A skull that holds no brain (a phantom) is chosen and said in `why`:
+    `head.looks_like_phantom` tells, and the reader must not answer for it.
 
     Args:
         study: as `group_studies` gives it.

@@ -23,11 +23,12 @@ from cruor.dicom.pixels import absurd_because, read_hu
 MIN_BRAIN_SLICES = 8
 """Fewer slices with brain are no head CT to answer for: 8 slices of 5 mm are a third of a brain."""
 
-SAMPLE = 9
-"""Slices decoded of a candidate, spread over its length; all of them where the answer is close and it is short."""
+SAMPLE, SAMPLE_EVERY, SAMPLE_AT_MOST = 9, 12, 24
+"""Slices decoded of a candidate, spread over its length; of long series (head and trunk) one in twelve,
+so that the head is not missed between two of them."""
 
 COUNT_ALL_UP_TO = 40
-"""A candidate of so many slices is counted in full where its sample leaves the number of brain slices in doubt."""
+"""A candidate of so many slices is looked at in full where its sample leaves MIN_BRAIN_SLICES in doubt."""
 
 THICKNESS_MM = (2.5, 6.0)
 """Slices this thick are preferred: what the network learned from, and less noise than thin ones."""
@@ -36,8 +37,9 @@ MAX_REPEATS = 3
 """More images of one level than this are a time series (perfusion), whose images show contrast passing."""
 
 OTHER_BODY_PARTS = (
-    "CHEST", "THORAX", "LUNG", "HEART", "ABDOMEN", "PELVIS", "SPINE", "NECK", "SHOULDER", "HIP", "KNEE", "LEG",
-    "FOOT", "ANKLE", "ARM", "HAND", "WRIST", "ELBOW", "EXTREMITY", "LIVER", "KIDNEY", "AORTA", "COLON", "BREAST",
+    "CHEST", "THORAX", "LUNG", "HEART", "ABDOMEN", "PELVIS", "SPINE", "NECK", "SHOULDER", "HIP", "KNEE",
+    "LEG", "FOOT", "ANKLE", "ARM", "HAND", "WRIST", "ELBOW", "EXTREMITY", "LIVER", "KIDNEY", "AORTA", "COLON",
+    "BREAST",
 )  # fmt: skip
 """BodyPartExamined that is no head, where no head is named beside it (PS3.16 annex L, and free text)."""
 
@@ -50,10 +52,12 @@ _SCREEN_WORDS = ("SCREEN SAVE", "SCREENSAVE", "DOSE", "PROT", "REF_SURVIEW", "EV
 _NO_AGENT = ("", "NO", "NONE", "NIL", "N", "0", "PLAIN", "WITHOUT", "NO CONTRAST", "NON CONTRAST")
 _NOT_HU = ("MGML", "Z_EFF", "ED", "EDW", "PCT", "OD")
 _PLAIN = re.compile(
-    r"WITHOUT|W/?O\b|NON[- ]?(CON|ENH|CE)|PLAIN|NATIVE|NATIV\b|UNENHANCED|NCCT|C-|PRE[- ]?CON", re.I
+    r"WITHOUT|W/?O\b|NON[- ]?(CON|ENH|CE)|PLAIN|NATIVE|NATIV\b|UNENHANCED|NCCT|\bC-(?!\w)|PRE[- ]?CON", re.I
 )
 _CONTRAST = re.compile(
-    r"CONTRAST|\bPOST\b|\bCE\b|C\+|\bCTA\b|\bCTV\b|ANGIO|VENOUS|ARTERIAL|PERFUSION|\bCTP\b|ENHANCED", re.I
+    r"CONTRAST|\bPOST[- ]?(CM|KM|GAD|INJ|ENH|IV)|\bCE\b|C\+|\bCT[AVP]\b|ANGIO|VENOUS|ARTERIAL|PERFUSION"
+    r"|ENHANCED",
+    re.I,
 )
 
 
@@ -79,12 +83,12 @@ class _Sample:
 
 
 def choose_series(study: Study) -> Choice:
-    """Choose the series to read: plain, soft kernel, axial, original, about 5 mm, then the one of more slices.
+    """Choose the series to read: plain, soft kernel, axial, original, about 5 mm, then most slices.
 
-    Tags are judged for every series. Those that pass are looked at in order of preference, SAMPLE slices of
-    each, until one holds: what follows was not preferred. The exact number of brain slices is the reader's to
-    count. A skull that holds no brain (a phantom) is chosen and said in `why`: `head.looks_like_phantom`
-    tells, and the reader must not answer for it.
+    Tags are judged for every series. Those that pass are looked at in order of preference, SAMPLE slices or a
+    few more of each, until one holds: what follows was not preferred. The exact number of brain slices is the
+    reader's to count. A skull that holds no brain (a phantom) is chosen and said in `why`:
+    `head.looks_like_phantom` tells, and the reader must not answer for it.
 
     Args:
         study: as `group_studies` gives it.
@@ -209,7 +213,8 @@ def _kernel(series: Series) -> str | None:
 
 def _slices(series: Series) -> str | None:
     count = len(series.frames)
-    return f"only {count} slices, {MIN_BRAIN_SLICES} are needed" if count < MIN_BRAIN_SLICES else None
+    slices = "slice" if count == 1 else "slices"
+    return f"only {count} {slices}, {MIN_BRAIN_SLICES} are needed" if count < MIN_BRAIN_SLICES else None
 
 
 _ORIGINAL = "send the original axial CT images of the head"
@@ -268,7 +273,7 @@ def _is_original(series: Series) -> bool:
 def _look_at(series: Series) -> tuple[_Verdict | None, str]:
     """Decode a sample of a candidate; return why it cannot be read (None where it can), and one sentence."""
     count = len(series.frames)
-    sample = _sample(_spread_out(series.frames, SAMPLE))
+    sample = _sample(_spread_out(series.frames, max(SAMPLE, min(count // SAMPLE_EVERY, SAMPLE_AT_MOST))))
     brain = _estimate(sample, count)
     phantom = head.looks_like_phantom(sample.inside)
     if brain < 1.5 * MIN_BRAIN_SLICES and SAMPLE < count <= COUNT_ALL_UP_TO and not phantom:
@@ -284,12 +289,10 @@ def _look_at(series: Series) -> tuple[_Verdict | None, str]:
 
 def _unfit_by_pixels(series: Series, sample: _Sample, brain: int, phantom: str | None) -> _Verdict | None:
     far, looked = len(_CHECKS), sample.slices
-    if 2 * len(sample.unreadable) > looked:
-        why = f"{len(sample.unreadable)} of {looked} slices looked at cannot be read: {sample.unreadable[0]}"
-        return _Verdict(why, "send the series again", far)
-    if 2 * len(sample.absurd) > looked:
-        why = f"{len(sample.absurd)} of {looked} slices looked at are no CT images: {sample.absurd[0]}"
-        return _Verdict(why, _ORIGINAL, far)
+    for kind, examples in (("cannot be read", sample.unreadable), ("are no CT images", sample.absurd)):
+        if 2 * len(examples) > looked:
+            why = f"{len(examples)} of {looked} slices looked at {kind}: {examples[0]}"
+            return _Verdict(why, _ORIGINAL, far)
     if phantom:
         return None
     if not any(head.has_skull(found) for found in sample.inside) or not brain:
@@ -369,12 +372,12 @@ def _less_preferred(series: Series, chosen: Series) -> str:
 def _refusal(study: Study, verdicts: list[_Verdict]) -> str:
     """One sentence: what was found, and what to send, by the series that came furthest."""
     damaged = sum(aside.damaged for aside in study.put_aside)
-    files = f"; {damaged} damaged files were put aside" if damaged else ""
+    files = f"; damaged files put aside: {damaged}" if damaged else ""
     if not verdicts:
         return f"no image of the study could be read{files}: send the study again"
     furthest = max(verdicts, key=lambda verdict: verdict.far)
     if len(verdicts) == 1:
-        return f"the only series is {furthest.why}{files}: {furthest.ask}"
+        return f"the only series cannot be read ({furthest.why}){files}: {furthest.ask}"
     reasons = Counter(verdict.why for verdict in sorted(verdicts, key=lambda verdict: -verdict.far))
     listed = "; ".join(f"{count} x {why}" if count > 1 else why for why, count in list(reasons.items())[:4])
     return f"none of {len(verdicts)} series can be read ({listed}){files}: {furthest.ask}"

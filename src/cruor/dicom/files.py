@@ -73,7 +73,7 @@ _SHORT_VRS = {
 _COPY_AGAIN = "copy or send it again"
 
 
-class _Damaged(Exception):
+class _DamagedError(Exception):
     """A DICOM file that should have been readable. Carries what is wrong, and the study where it is known."""
 
     def __init__(self, why: str, study_instance_uid: str | None = None) -> None:
@@ -82,7 +82,7 @@ class _Damaged(Exception):
         self.study_instance_uid = study_instance_uid
 
 
-class _Foreign(Exception):
+class _ForeignError(Exception):
     """A file that holds no image and was never meant to."""
 
 
@@ -123,7 +123,7 @@ def read_whole(data: bytes) -> Dataset:
         data: the file's bytes.
 
     Returns:
-        The data set. Its file_meta has a transfer syntax: assumed from the encoding where the file names none,
+        The data set. Its file_meta has a transfer syntax: assumed from the encoding where there is none,
         explicit little endian where it was deflated.
 
     Raises:
@@ -228,9 +228,9 @@ def _in_member(
 def _examined(source: Source, stream: BinaryIO, seen: _Seen) -> Instance | PutAside:
     try:
         header = _read_header(stream)
-    except _Foreign as error:
+    except _ForeignError as error:
         return PutAside(source.name, str(error), damaged=False)
-    except _Damaged as error:
+    except _DamagedError as error:
         return PutAside(source.name, error.why, True, error.study_instance_uid)
     instance = Instance(source, header)
     first = seen.instances.setdefault(instance.sop_instance_uid, source)
@@ -247,7 +247,7 @@ def _put_copy_aside(instance: Instance, first: Source) -> PutAside:
         same = False
     if same:
         return PutAside(name, f"is a copy of {first.name}, read once", False, study)
-    why = f"has the SOPInstanceUID of {first.name} but other content; only that one is read: send the right one alone"
+    why = f"has the SOPInstanceUID of {first.name} but other content; send the right one alone"
     return PutAside(name, why, True, study)
 
 
@@ -256,28 +256,29 @@ def _digest(source: Source) -> bytes:
 
 
 def _read_header(stream: BinaryIO) -> Dataset:
-    """Read up to the pixels and check that the pixels are there in full. Raises _Foreign, _Damaged."""
+    """Read up to the pixels and check that the pixels are there. Raises _ForeignError, _DamagedError."""
     size = _size(stream)
     start = stream.read(132)
     stream.seek(0)
     has_preamble = start[128:] == b"DICM"
     if not has_preamble and not _starts_like_dicom(start, size):
-        raise _Foreign(_foreign_reason(start, size))
+        raise _ForeignError(_foreign_reason(start, size))
     try:
         inflated = _inflated(stream)
         header = pydicom.dcmread(inflated, stop_before_pixels=True, force=True)
+        _settle_uids(header.file_meta)
         _assume_transfer_syntax(header)
         cut = _cut_short(header, inflated)
         _settle_uids(header)
     except tags.PARSE_ERRORS as error:
         if not has_preamble:
-            raise _Foreign("is no DICOM file") from error
-        raise _Damaged(f"DICOM header is broken ({_reason(error)}); {_COPY_AGAIN}") from error
+            raise _ForeignError("is no DICOM file") from error
+        raise _DamagedError(f"DICOM header is broken ({_reason(error)}); {_COPY_AGAIN}") from error
     if _is_media_directory(header):
-        raise _Foreign("is the directory of a DICOM medium; the images it lists are found by themselves")
+        raise _ForeignError("is the directory of a DICOM medium; its images are found by themselves")
     _check_uids(header, has_preamble)
     if cut:
-        raise _Damaged(f"{cut}; {_COPY_AGAIN}", str(header.StudyInstanceUID))
+        raise _DamagedError(f"{cut}; {_COPY_AGAIN}", str(header.StudyInstanceUID))
     if inflated is not stream:
         header.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
     _drop_large_private_values(header)
@@ -333,7 +334,7 @@ def _inflated(stream: BinaryIO) -> BinaryIO:
 
 
 def _end_of_meta(start: bytes) -> int:
-    """Return where the file meta information (group 2, explicit little endian, PS3.10 7.1) ends; 0 if none."""
+    """Return where the file meta information (group 2, PS3.10 7.1) ends; 0 where there is none."""
     if start[128:132] != b"DICM":
         return 0
     at = 132
@@ -346,7 +347,7 @@ def _end_of_meta(start: bytes) -> int:
 
 
 def _assume_transfer_syntax(dataset: Dataset) -> None:
-    """Fill in a missing transfer syntax from the encoding that pydicom found (files without meta information)."""
+    """Fill in a missing transfer syntax from the encoding that pydicom found."""
     if tags.text(dataset.file_meta, "TransferSyntaxUID"):
         return
     implicit, little = dataset.original_encoding
@@ -366,16 +367,19 @@ def _cut_short(header: Dataset, stream: BinaryIO) -> str:
         if at < size:
             return "cut short in the header"
         return "cut short before the pixels" if _should_have_pixels(header) else ""
+    return _pixels_cut_short(header, stream, at, size)
+
+
+def _pixels_cut_short(header: Dataset, stream: BinaryIO, at: int, size: int) -> str:
+    """Return what is missing of the pixel element that starts at `at` (PS3.5 7.1.2), '' if nothing."""
     stream.seek(at)
     implicit, little = header.original_encoding
     start = stream.read(12)
     order = "<" if little else ">"
     (group,) = struct.unpack(f"{order}H", start[:2])
-    if group != PIXEL_GROUP:
+    if group != PIXEL_GROUP or len(start) < 12:
         return "cut short in the header"
     long_form = not implicit and start[4:6] in _LONG_VRS
-    if len(start) < 12:
-        return "cut short at the start of the pixels"
     (length,) = struct.unpack(f"{order}L", start[8:12] if long_form else start[4:8])
     first = at + (12 if long_form else 8)
     if length != UNDEFINED_LENGTH:
@@ -399,7 +403,7 @@ def _fragments_end(stream: BinaryIO, at: int, size: int) -> bool:
 
 
 def _should_have_pixels(header: Dataset) -> bool:
-    """Whether an object without pixels lacks them: it has rows, or its class or modality is that of images."""
+    """Whether an object must have pixels: it has rows, or its class or modality is that of images."""
     sop_class = tags.text(header, "SOPClassUID")
     if "Rows" in header or sop_class in _IMAGE_CLASSES:
         return True
@@ -422,7 +426,7 @@ def _settle_uids(header: Dataset) -> None:
 
 
 def _is_uid_tag(tag: int) -> bool:
-    return dictionary_has_tag(tag) and dictionary_VR(tag) == "UI"
+    return bool(dictionary_has_tag(tag) and dictionary_VR(tag) == "UI")
 
 
 def _is_media_directory(header: Dataset) -> bool:
@@ -433,18 +437,18 @@ def _is_media_directory(header: Dataset) -> bool:
 def _check_uids(header: Dataset, has_preamble: bool) -> None:
     missing = [key for key in _UIDS if not tags.text(header, key)]
     if len(missing) == len(_UIDS) and not has_preamble:
-        raise _Foreign("is no DICOM file")
+        raise _ForeignError("is no DICOM file")
     if missing:
         study = tags.text(header, "StudyInstanceUID") or None
-        raise _Damaged(f"DICOM file without {', '.join(missing)}; {_COPY_AGAIN} from its source", study)
+        raise _DamagedError(f"DICOM file without {', '.join(missing)}; {_COPY_AGAIN} from its source", study)
 
 
 def _drop_large_private_values(header: Dataset) -> None:
     for element in list(header.elements()):
         group = int(element.tag) >> 16
-        if isinstance(element, RawDataElement) and (group % 2 or group & 0xFF00 == 0x6000):
-            if element.value is not None and len(element.value) > MAX_PRIVATE_BYTES:
-                del header[element.tag]
+        droppable = isinstance(element, RawDataElement) and (group % 2 or group & 0xFF00 == 0x6000)
+        if droppable and element.value is not None and len(element.value) > MAX_PRIVATE_BYTES:
+            del header[element.tag]
 
 
 def _reason(error: BaseException) -> str:

@@ -82,13 +82,11 @@ def unit_axes(orientation: tuple[float, ...]) -> tuple[Vector, Vector] | None:
 
 def upward_normal(row: Vector, column: Vector) -> NDArray[np.float64]:
     """Return the unit normal of a slice, (3,), turned to the head (for upright slices to left or back)."""
-    normal = np.cross(np.array(row), np.array(column))
+    normal: NDArray[np.float64] = np.cross(np.array(row), np.array(column))
     normal = normal / np.linalg.norm(normal)
     # From the head down: a sagittal slice has rounding noise in z, which must not decide.
-    for axis in (2, 1, 0):
-        if abs(normal[axis]) > 0.5:
-            return normal if normal[axis] > 0 else -normal
-    return normal if normal[int(np.argmax(np.abs(normal)))] > 0 else -normal
+    axis = next((axis for axis in (2, 1, 0) if abs(normal[axis]) > 0.5), 2)
+    return -normal if normal[axis] < 0 else normal
 
 
 def angle_degrees(one: Vector, other: Vector) -> float:

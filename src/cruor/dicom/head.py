@@ -1,6 +1,7 @@
 """What a slice shows, by its pixels alone: a head, a skull round a brain, a skull round nothing.
 
-All of it works on a coarse grid of cell means: fast, and the noise of thin slices and sharp kernels averages out.
+All of it works on a coarse grid of cell means: fast, and the noise of thin slices and sharp kernels averages
+out.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ BRAIN_HU = (-10, 90)
 """Means of cells of brain, cerebrospinal fluid and blood; a little wider than 0 to 80 for noise and shift."""
 
 BONE_KERNEL_NOISE_HU = 10.0
-"""Noise by `noise_hu` above this is a bone kernel: measured 0.6 to 3.6 in soft kernels, 13 to 22 in sharp ones."""
+"""Above this `noise_hu` a kernel is sharp: 0.6 to 3.6 HU were measured in soft kernels, 13 to 22 in sharp."""
 
 SOFT_TOP_HU = 130
 """Soft tissue and the plastics that stand for it in phantoms are below this."""
@@ -40,7 +41,7 @@ LEAST_SKIN_SHARE = 0.7
 LEAST_RING = 0.6
 """Share of directions with skull. A craniectomy may lack a third; ribs and jaws close less."""
 
-LEAST_BRAIN_SHARE = 0.55
+LEAST_BRAIN_SHARE = 0.5
 """Share of the skull's inside in the range of brain: skull base and face hold more air and bone."""
 
 LEAST_INSIDE_MM2, GREATEST_INSIDE_MM2 = 1200.0, 32000.0
@@ -145,7 +146,7 @@ def inside_skull(hu: NDArray[np.int16], pixel_spacing: tuple[float, float] | Non
 
 
 def is_brain_slice(hu: NDArray[np.int16], pixel_spacing: tuple[float, float] | None) -> bool:
-    """Whether a slice shows brain inside a skull: a ring of bone near the skin, and brain in most of its inside.
+    """Whether a slice shows brain inside a skull: a ring of bone near the skin, and brain in most of it.
 
     Args:
         hu: int16, (rows, columns), HU, padding set to air.
@@ -208,7 +209,7 @@ def _largest_blob(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     roots = np.array([root(run) for run in range(len(rows))])
     largest = np.bincount(roots, weights=stops - starts).argmax()
     blob = np.zeros_like(mask)
-    for run in np.flatnonzero(roots == largest):
+    for run in np.flatnonzero(roots == largest).tolist():
         blob[rows[run], starts[run] : stops[run]] = True
     return blob
 
@@ -271,12 +272,12 @@ def noise_hu(hu: NDArray[np.int16], mask: NDArray[np.bool_]) -> float:
     second = np.abs(2 * wide[:, 1:-1] - wide[:, :-2] - wide[:, 2:])[pixels[:, 1:-1]]
     if not second.size:
         return float("nan")
-    # 1.4826 turns a median deviation into a standard one; the weights 1, -2, 1 make it sqrt(6) times as large.
+    # 1.4826 turns a median deviation into a standard one; weights 1, -2, 1 make it sqrt(6) times as large.
     return float(np.median(second)) * 1.4826 / 6**0.5
 
 
 def soft_cells(hu: NDArray[np.int16]) -> NDArray[np.bool_]:
-    """Find cells of even soft tissue in the head (coarse grid): in the range of brain, with such neighbours."""
+    """Find cells of even soft tissue in the head (coarse grid): in the range of brain, and so around."""
     means = cell_means(hu)
     soft = (means >= BRAIN_HU[0]) & (means <= SOFT_TOP_HU) & _mask_of(means)
     return ~_grown(~soft, outside=True)
@@ -296,9 +297,11 @@ def looks_like_phantom(slices: Sequence[Inside]) -> str | None:
         return None
     hollow = [found.air_share for found in skulls if found.air_share > PHANTOM_AIR_SHARE]
     if 2 * len(hollow) > len(skulls):
-        return f"the skull holds air ({min(hollow):.0%} to {max(hollow):.0%} in {len(hollow)} of {len(skulls)} slices)"
+        share = f"{min(hollow):.0%} to {max(hollow):.0%}"
+        return f"the skull holds air ({share} in {len(hollow)} of {len(skulls)} slices)"
     filled = [found.spread_hu for found in skulls if found.brain_share >= LEAST_BRAIN_SHARE]
     even = [spread for spread in filled if spread < PHANTOM_SPREAD_HU]
     if 2 * len(even) > len(skulls):
-        return f"the inside of the skull is uniform (within {max(even):.1f} HU in {len(even)} of {len(skulls)} slices)"
+        where = f"in {len(even)} of {len(skulls)} slices"
+        return f"the inside of the skull is uniform (within {max(even):.1f} HU {where})"
     return None

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from pydicom.dataset import Dataset
 
+from cruor.dicom import tags
+
 Vector = tuple[float, float, float]
 
 
@@ -109,7 +111,7 @@ class Frame:
     @property
     def name(self) -> str:
         """The file, and the frame in it where there are several."""
-        frames = int(self.instance.header.get("NumberOfFrames") or 1)
+        frames = tags.whole_number(self.instance.header, "NumberOfFrames") or 1
         return self.instance.source.name + (f" frame {self.index + 1}" if frames > 1 else "")
 
 

@@ -30,13 +30,13 @@ def kernel_of(name: str) -> Kernel:
     """Tell what a kernel is made for.
 
     Args:
-        name: ConvolutionKernel as in the file, several values joined by a backslash (the first counts; Siemens
-            writes the strength of iterative reconstruction second).
+        name: ConvolutionKernel as in the file, several values joined by a backslash; the first counts
+            (Siemens writes the strength of iterative reconstruction second).
 
     Returns:
         UNKNOWN for an empty or foreign name and for those in between (Siemens H50s): pixels must tell.
     """
-    kernel = name.split("\\")[0].strip().upper()
+    kernel = name.split("\\", 1)[0].strip().upper()
     if any(word in kernel for word in _SHARP_WORDS):
         return Kernel.SHARP
     if any(word in kernel for word in _SOFT_WORDS):

@@ -2,8 +2,8 @@
 
 Reading taken here of MONOCHROME1: PS3.3 C.7.6.3.1.2 only says that the lowest value is shown white, so by the
 letter HU follow from the stored values as they stand. Writers that export CT as MONOCHROME1 mostly turned the
-stored values round as well. A head lies in air: whichever reading makes the edge of the image air is taken, and
-the turned one where neither does.
+stored values round as well. A head lies in air: whichever reading makes the edge of the image air is taken,
+and the turned one where neither does.
 """
 
 from __future__ import annotations
@@ -34,6 +34,10 @@ LEAST_HU = -1024
 
 MAX_SIDE = 4096
 """More rows or columns than this are a broken header, not a CT slice; decoding them would fill the memory."""
+
+END_OF_STREAM, END_WITHIN = b"\xff\xd9", 16
+"""JPEG, JPEG-LS and JPEG 2000 streams end with this mark, filling behind it. Decoders fill up what is missing
+without a word, and made-up pixels are worse than none."""
 
 _JPEG_FRAME_HEADERS = {0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xF7}
 
@@ -66,9 +70,10 @@ class _Layout:
 def read_hu(frame: Frame) -> NDArray[np.int16]:
     """Decode one frame and convert it to HU (modality LUT as slope and intercept, PS3.3 C.11.1).
 
-    In this order: unused high bits dropped and the sign extended (PS3.5 8.1.1), padding found (PS3.3 C.7.5.1.1.2,
-    and undeclared: below -1024 HU), MONOCHROME1 turned (see the module), 12-bit values that wrapped mended
-    (`is_wrapped`), slope and intercept applied, rounded to the nearest whole HU and clipped to int16.
+    In this order: unused high bits dropped and the sign extended (PS3.5 8.1.1), padding found (PS3.3
+    C.7.5.1.1.2, and undeclared: below -1024 HU), MONOCHROME1 turned (see the module), 12-bit
+    values that wrapped mended (`is_wrapped`), slope and intercept applied, rounded to the nearest whole HU
+    and clipped to int16.
 
     Args:
         frame: any frame of a CT image, of any transfer syntax that pydicom decodes with the plug-ins of the
@@ -169,7 +174,7 @@ def _dataset(frame: Frame) -> Dataset:
 
 @lru_cache(maxsize=1)
 def _read_kept(source: Source) -> Dataset:
-    """Read a multi-frame file and keep it, still encoded, until another one is asked for: one file at a time."""
+    """Read a multi-frame file and keep it, still encoded, until another is asked for: one at a time."""
     return read_whole(source.read_bytes())
 
 
@@ -186,7 +191,7 @@ def _layout(frame: Frame, dataset: Dataset) -> _Layout:
     if allocated not in (8, 16) or not 1 <= stored <= allocated or not stored - 1 <= high_bit < allocated:
         _fail(
             frame,
-            f"has impossible bits ({allocated} allocated, {stored} stored, highest {high_bit}); send it again",
+            f"has impossible bits ({allocated} allocated, {stored} stored, top {high_bit}); send it again",
         )
     signed = tags.whole_number(dataset, "PixelRepresentation") == 1
     syntax = _syntax(dataset)
@@ -203,8 +208,11 @@ def _decode(frame: Frame, dataset: Dataset, layout: _Layout) -> NDArray[np.gener
     if not pixels:
         _fail(frame, "has no pixels; send it again")
     _check_length(frame, dataset, layout, len(pixels))
+    # Always pydicom's own RLE: on broken streams another plug-in, if installed, panics past any `except`.
+    plugin = "pydicom" if _syntax(dataset) == RLELossless else ""
+    options = {"index": frame.index, "decoding_plugin": plugin, "correct_unused_bits": False}
     try:
-        decoded = pixel_array(dataset, index=frame.index, raw=True, correct_unused_bits=False)
+        decoded = pixel_array(dataset, raw=True, **options)
     except Exception as error:
         # Broad on purpose, here only: the plug-ins are C and C++ libraries of other projects, and what they
         # raise on broken streams is not documented.
@@ -239,12 +247,14 @@ def _check_length(frame: Frame, dataset: Dataset, layout: _Layout, length: int) 
 
 
 def _check_codestream(frame: Frame, dataset: Dataset, layout: _Layout, frames: int) -> None:
-    """Compare the size a compressed stream states with the header's: a broken one makes decoders fill the memory."""
+    """Compare the size a compressed stream states with the header's: decoders believe any."""
     try:
         stream = get_frame(tags.raw_bytes(dataset, "PixelData"), frame.index, number_of_frames=frames)
         size = _codestream_size(stream)
     except tags.PARSE_ERRORS:
         return  # the decoder, which also knows extended offset tables, will say
+    if size is not None and END_OF_STREAM not in stream[-END_WITHIN:]:
+        _fail(frame, "has compressed pixels that are cut short (no end mark); send it again")
     if size is not None and size != (layout.rows, layout.columns):
         declared = f"{layout.rows} x {layout.columns}"
         _fail(

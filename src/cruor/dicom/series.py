@@ -24,8 +24,9 @@ def frames_of(instance: Instance) -> list[Frame]:
     """Return the images of an instance.
 
     Geometry and rescale of enhanced multi-frame CT come from its functional groups, the frame's own before
-    the shared ones (PS3.3 C.7.6.16). An object without pixels (a report) counts as one frame without geometry,
-    which `read_hu` refuses: so it has its place in a series, and `choose_series` can say why it was not taken.
+    the shared ones (PS3.3 C.7.6.16). An object without pixels (a report) counts as one frame without
+    geometry, which `read_hu` refuses: so it has its place in a series, and `choose_series` can say why it was
+    not taken.
 
     Raises:
         UnreadableError: the number of frames is impossible, or differs from the functional groups.
@@ -179,7 +180,7 @@ def _series(uid: str, frames: list[Frame], parts: int) -> Series:
 
 
 def _in_order(frames: list[Frame]) -> tuple[list[Frame], list[float], bool, list[str]]:
-    """Return frames from inferior to superior, their places, whether these are mm, and a note on assumptions."""
+    """Return frames from inferior to superior, their places, whether these are mm, and what was assumed."""
     axes = _axes(frames[0])
     positions = [frame.position for frame in frames if frame.position is not None]
     if axes is not None and len(positions) == len(frames):

@@ -1,4 +1,4 @@
-"""Reading single tags of headers that other people wrote: a broken value is a missing value, never a crash."""
+"""Reading single tags of headers that others wrote: a broken value is a missing value, never a crash."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PARSE_ERRORS = (
     BytesLengthException,
     InvalidDicomError,
 )
-"""What pydicom raises on broken bytes, found by flipping and cutting bytes (tests/dicom/test_broken_bytes.py)."""
+"""What pydicom raises on broken bytes, found by flipping and cutting them (test_broken_bytes.py)."""
 
 
 def text(header: Dataset, keyword: str) -> str:
@@ -51,7 +51,7 @@ def words(value: object) -> list[object]:
 
 
 def numbers(header: Dataset, keyword: str, count: int) -> tuple[float, ...] | None:
-    """Return exactly `count` finite numbers of a tag, or None where it is missing, broken or of other length."""
+    """Return exactly `count` finite numbers of a tag; None where it is missing, broken or of other length."""
     try:
         value = header.get(keyword)
         if value is None or value == "":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from typer.testing import CliRunner
 
 from cruor.cli import app
 from cruor.demo.phantom import NORMAL, write_phantom_study
+from cruor.dicom.studies import find_studies
 from tests.bundle.making import write_bundle
 
 NAME = "Doe^Jane"
@@ -122,7 +124,10 @@ def test_the_rule_asked_for_stands_in_the_result(head, bundle):
 
 
 def test_no_patient_name_appears_anywhere(head, bundle, tmp_path):
-    runs = [triage(head, "--bundle", bundle, "--out", tmp_path / "out"), triage(head, "--bundle", bundle, "--json")]
+    runs = [
+        triage(head, "--bundle", bundle, "--out", tmp_path / "out"),
+        triage(head, "--bundle", bundle, "--json"),
+    ]
     written = b"".join(file.read_bytes() for file in (tmp_path / "out").rglob("*") if file.is_file())
     for text in (*(run.stdout + run.stderr for run in runs), written.decode("latin-1")):
         assert "Doe" not in text
@@ -130,8 +135,6 @@ def test_no_patient_name_appears_anywhere(head, bundle, tmp_path):
 
 
 def test_a_folder_a_zip_and_shuffled_loose_files_give_the_same_probabilities(head, bundle, tmp_path):
-    import shutil
-
     archive = shutil.make_archive(str(tmp_path / "study"), "zip", head)
     shuffled = tmp_path / "shuffled"
     shuffled.mkdir()
@@ -147,8 +150,6 @@ def test_a_folder_a_zip_and_shuffled_loose_files_give_the_same_probabilities(hea
 
 
 def test_the_demo_writes_three_phantoms_and_three_real_heads(tmp_path):
-    from cruor.dicom.studies import find_studies
-
     run = CliRunner().invoke(app, ["demo", str(tmp_path / "studies")])
     assert run.exit_code == 0
     patients = {study.patient_id for study in find_studies([tmp_path / "studies"]).studies}

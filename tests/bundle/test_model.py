@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from cruor.bundle.manifest import BundleError, SliceCalibration
-from cruor.bundle.model import MODEL_FILE, open_bundle, shipped_bundles
+from cruor.bundle.model import MODEL_FILE, SHIPPED, open_bundle, shipped_bundles
 from cruor.preprocessing.channels import InputSettings
 from cruor.preprocessing.crop import CropSettings
 from tests.bundle.making import tiny_graph, write_bundle
@@ -92,8 +92,6 @@ def test_the_shipped_bundle_states_its_data_terms_figures_and_threshold():
 
 
 def test_a_shipped_bundle_weighs_at_most_20_megabytes():
-    from cruor.bundle.model import SHIPPED
-
     for name in shipped_bundles():
         assert sum(file.stat().st_size for file in (SHIPPED / name).iterdir()) <= 20e6
 

@@ -22,4 +22,3 @@ def test_a_batch_gives_what_each_slice_gives_alone():
     assert together.shape == (2, 3, 48, 48)
     for crop, channels in zip(crops, together, strict=True):
         np.testing.assert_array_equal(to_channels(crop, SETTINGS), channels)
-

@@ -1,4 +1,4 @@
-"""A bundle whose network is a sum: how much of the crop shines like blood. Nothing is learned, all is known."""
+"""A bundle whose network is a sum: how much of the crop shines like blood. Nothing is learned."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def manifest(**changes: object) -> Manifest:
         "map_scale": 50.0,
         "calibration": SliceCalibration((1.0,) * 6, (0.0,) * 6),
         "study_head": StudyHead(("peak", "top_mean"), (1.0, 1.0), 0.0),
-        "rules": Rules("probability", "a fake has no choice", 0.8, OperatingPoint("balanced", 0.5, "set by hand")),
+        "rules": Rules("probability", "no choice", 0.8, OperatingPoint("balanced", 0.5, "by hand")),
         "data": (),
         "terms": "none",
         "figures": (),

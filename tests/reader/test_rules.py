@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cruor.bundle.manifest import OperatingPoint, Rules
+from cruor.cli import RuleName
 from cruor.reader.rules import PAPER_TENTHS, PROBABILITY, RULES, is_suspected, slices_needed
 
 BUNDLE_RULES = Rules(PROBABILITY, "", 0.8, OperatingPoint("balanced", 0.5, ""))
@@ -52,6 +53,4 @@ def test_there_is_no_default_answer_for_an_unknown_rule():
 
 
 def test_the_command_line_offers_just_these_rules():
-    from cruor.cli import RuleName
-
     assert tuple(RuleName) == RULES

@@ -1,4 +1,5 @@
 import logging
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,8 +44,9 @@ def suspected(epidural):
 
 def cut_short(study, keep: slice):
     """The study with only some slices of its brain series."""
-    series = [replace(one, frames=one.frames[keep], positions_mm=one.positions_mm[keep]) for one in study.series]
-    return replace(study, series=tuple(series))
+    (series,) = study.series
+    frames, positions = series.frames[keep], series.positions_mm[keep]
+    return replace(study, series=(replace(series, frames=frames, positions_mm=positions),))
 
 
 def test_a_head_with_blood_is_suspected_and_a_head_without_is_not(suspected, normal):
@@ -189,8 +191,6 @@ def test_no_more_than_two_batches_of_slices_wait_at_a_time(normal, monkeypatch):
 
 
 def test_slices_keep_their_order_however_long_each_takes(suspected, epidural, monkeypatch):
-    import time
-
     real, rng = reading._head, np.random.default_rng(1)
 
     def slow(place, frame, settings):
@@ -199,4 +199,6 @@ def test_slices_keep_their_order_however_long_each_takes(suspected, epidural, mo
 
     monkeypatch.setattr(reading, "_head", slow)
     again = read_study(epidural, bundle())
-    assert [one.sop_instance_uid for one in again.slices] == [one.sop_instance_uid for one in suspected.slices]
+    assert [one.sop_instance_uid for one in again.slices] == [
+        one.sop_instance_uid for one in suspected.slices
+    ]

@@ -1,4 +1,4 @@
-"""From paths to studies: find every DICOM file and group them; what `cruor triage` reads one after another."""
+"""From paths to studies: find every DICOM file and group them, for `cruor triage` to read."""
 
 from __future__ import annotations
 
@@ -35,4 +35,3 @@ def find_studies(paths: Iterable[Path], on_file: Callable[[int], None] = lambda 
             instances.append(found)
         on_file(number)
     return Found(group_studies(instances, put_aside), put_aside)
-

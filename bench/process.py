@@ -47,11 +47,18 @@ def measure_processes(series: Path, bundle: str) -> list[Measure]:
     triage = (*CRUOR, "triage", str(series), "--bundle", bundle)
     with tempfile.TemporaryDirectory() as folder:
         written = [run_child(*triage, "--out", str(Path(folder) / str(place))) for place in range(3)]
+        panels = len(list(Path(folder, "0").rglob("slice-*.png")))
     said = [run_child(*triage, "--json") for _ in range(3)]
     helped = [run_child(*CRUOR, "--help") for _ in range(5)]
     peak = max(one.peak_bytes for one in [*written, *said])
     return [
-        Measure("new process, --out", _median(written), "s", 4, "panels and page, too; median of 3 runs"),
+        Measure(
+            "new process, --out",
+            _median(written),
+            "s",
+            4,
+            f"{panels} panels and the page, too; median of 3 runs",
+        ),
         Measure("new process, --json", _median(said), "s", 4, "result on stdout, no files; median of 3 runs"),
         Measure("peak memory", peak / 1e6, "MB", 700, "resident, highest of those 6 runs"),
         Measure("cruor --help", _median(helped), "s", 0.4, "median of 5 runs"),

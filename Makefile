@@ -26,7 +26,7 @@ check: .venv/full
 	$(BIN)/lint-imports
 
 bench: .venv/full
-	$(BIN)/python -m bench.run
+	$(BIN)/python -m bench.run --install
 
 # The markers are newer than pyproject.toml exactly when what it asks for is installed.
 .venv/core: pyproject.toml

@@ -1,0 +1,73 @@
+"""EffClass, the network of Cortés-Ferre et al. 2023 (appendix A.1, figures A4 to A7), oddities included."""
+
+from __future__ import annotations
+
+import torch
+from effdet import create_model
+from torch import Tensor, nn
+from torchvision.models import resnet18
+
+DETECTOR = "efficientdet_d0"
+SIZE = 512
+"""Rows and columns of the input (section 2.3); the BiFPN then gives 64, 32, 16, 8 and 4."""
+
+HEMORRHAGE = 1
+"""Place of hemorrhage among the two outputs."""
+
+
+class EffClass(nn.Module):
+    """EfficientDet-D0 without its heads, transposed convolutions, convolutions, ResNet-18 (Figure A7).
+
+    Nothing non-linear stands between the transposed convolutions and ResNet-18: by the figures
+    conv1(conv0(.)) is one linear map. All five transposed convolutions give 224 x 224 (the text says
+    "244 x 224"), but with holes: `deconv3` (stride 9, dilation 6) never writes more than one pixel in
+    nine, `deconv4` (stride 8, dilation 7, 4 x 4 in) about one in four; the rest is bias.
+    """
+
+    def __init__(self, pretrained: bool = False) -> None:
+        """Build the network.
+
+        Args:
+            pretrained: fetch the weights that the paper starts from (COCO for EfficientDet, ImageNet for
+                ResNet-18); random where False.
+        """
+        super().__init__()
+        # Figure A4. The heads hand on what they get: the five feature maps of the BiFPN.
+        self.effdet = create_model(DETECTOR, pretrained=pretrained, pretrained_backbone=False)
+        self.effdet.box_net = nn.Identity()
+        self.effdet.class_net = nn.Identity()
+        # Figure A5, from the finest feature map to the coarsest.
+        self.deconv0 = nn.ConvTranspose2d(64, 16, kernel_size=19, stride=3, padding=1, dilation=2)
+        self.deconv1 = nn.ConvTranspose2d(64, 12, kernel_size=9, stride=7, padding=1, dilation=1)
+        self.deconv2 = nn.ConvTranspose2d(64, 8, kernel_size=24, stride=9, padding=2, dilation=4)
+        self.deconv3 = nn.ConvTranspose2d(64, 4, kernel_size=28, stride=9, padding=1, dilation=6)
+        self.deconv4 = nn.ConvTranspose2d(64, 2, kernel_size=30, stride=8, padding=2, dilation=7)
+        # Figure A6.
+        self.conv0 = nn.Conv2d(42, 16, kernel_size=5, padding=2)
+        self.conv1 = nn.Conv2d(16, 3, kernel_size=3, padding=1)
+        # Step 5: ResNet-18 with its last layer cut to two outputs.
+        self.resnet = resnet18(weights="IMAGENET1K_V1" if pretrained else None)
+        self.resnet.fc = nn.Linear(self.resnet.fc.in_features, 2)
+
+    @property
+    def last_block(self) -> nn.Module:
+        """The last block of ResNet-18's layer4: where the paper's Grad-CAM looks."""
+        block: nn.Module = self.resnet.layer4[-1]
+        return block
+
+    def upsampled(self, channels: Tensor) -> list[Tensor]:
+        """(n, 3, 512, 512) -> the five feature maps at (n, 16 | 12 | 8 | 4 | 2, 224, 224)."""
+        features, _ = self.effdet(channels)
+        deconvs = (self.deconv0, self.deconv1, self.deconv2, self.deconv3, self.deconv4)
+        return [deconv(feature) for deconv, feature in zip(deconvs, features, strict=True)]
+
+    def forward(self, channels: Tensor) -> Tensor:
+        """(n, 3, 512, 512) windows normalised by mean 0.5 and deviation 0.5 -> (n, 2) logits."""
+        joined = torch.cat(self.upsampled(channels), dim=1)
+        logits: Tensor = self.resnet(self.conv1(self.conv0(joined)))
+        return logits
+
+    def probability(self, channels: Tensor) -> Tensor:
+        """(n, 3, 512, 512) -> (n,) probability of hemorrhage: softmax over the two outputs."""
+        logits: Tensor = self(channels)
+        return logits.softmax(dim=1)[:, HEMORRHAGE]

@@ -49,7 +49,8 @@ class Bundle:
         """Calibrated probabilities, (n, outputs), of raw logits."""
         calibration = self.manifest.calibration
         scaled = np.asarray(calibration.slope) * logits + np.asarray(calibration.intercept)
-        return 1 / (1 + np.exp(-scaled))
+        probabilities: NDArray[np.float64] = 1 / (1 + np.exp(-scaled))
+        return probabilities
 
 
 def shipped_bundles() -> list[str]:

@@ -7,6 +7,7 @@ box made from each slice by itself is the same whether the slice comes alone or 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,9 @@ from PIL import Image
 
 from cruor.dicom.head import cell_size, head_mask
 from cruor.dicom.pixels import AIR_HU
+
+
+Value = TypeVar("Value", bound=np.generic)
 
 
 @dataclass(frozen=True)
@@ -82,13 +86,18 @@ def cut_out(hu: NDArray[np.int16], box: Box, size: int, bounds_hu: tuple[int, in
     Returns:
         float32, (size, size), HU within bounds_hu.
     """
-    rows, columns = hu.shape
-    square = np.full((box.size, box.size), AIR_HU, dtype=np.int16)
+    square = take_square(hu, box, AIR_HU)
+    clipped = np.clip(square, *bounds_hu).astype(np.float32)
+    return np.asarray(Image.fromarray(clipped).resize((size, size), Image.Resampling.BILINEAR))
+
+
+def take_square(values: NDArray[Value], box: Box, outside: float) -> NDArray[Value]:
+    """Cut a box out of an array of a slice's shape: (box.size, box.size); `outside` over the edge."""
+    rows, columns = values.shape
+    square = np.full((box.size, box.size), outside, dtype=values.dtype)
     top, left = max(box.top, 0), max(box.left, 0)
     bottom, right = min(box.top + box.size, rows), min(box.left + box.size, columns)
     if bottom > top and right > left:
-        square[top - box.top : bottom - box.top, left - box.left : right - box.left] = hu[
-            top:bottom, left:right
-        ]
-    clipped = np.clip(square, *bounds_hu).astype(np.float32)
-    return np.asarray(Image.fromarray(clipped).resize((size, size), Image.Resampling.BILINEAR))
+        within = values[top:bottom, left:right]
+        square[top - box.top : bottom - box.top, left - box.left : right - box.left] = within
+    return square

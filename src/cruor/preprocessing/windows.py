@@ -22,7 +22,8 @@ def apply_window(hu: NDArray[np.generic], window: Window) -> NDArray[np.float32]
         float32 of the same shape: 0 at or below low, 1 at or above high.
     """
     low, high = window
-    return (np.clip(hu, low, high).astype(np.float32) - low) / (high - low)
+    shown: NDArray[np.float32] = (np.clip(hu, low, high).astype(np.float32) - low) / (high - low)
+    return shown
 
 
 def stack_windows(hu: NDArray[np.generic], windows: tuple[Window, ...] = WINDOWS_HU) -> NDArray[np.float32]:

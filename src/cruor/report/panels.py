@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from cruor.dicom.instances import Frame
-from cruor.dicom.pixels import read_hu
-from cruor.preprocessing.crop import Box
+from cruor.dicom.pixels import AIR_HU, read_hu
+from cruor.preprocessing.crop import Box, take_square
 from cruor.preprocessing.windows import WINDOWS_HU, apply_window
 from cruor.reader.results import SliceResult, StudyResult
 from cruor.report.colours import heat_alpha, heat_rgb
@@ -19,7 +19,6 @@ from cruor.report.text import MAP_SENTENCE, RESEARCH_ONLY, band
 
 SliceReader = Callable[[Frame], NDArray[np.int16]]
 
-AIR_HU = -1000
 TILE = 360
 _GAP = 6
 _MARGIN = 14
@@ -47,9 +46,9 @@ def render_panel(
     """
     hu = read_slice(one.frame)
     view = _grown(one.box)
-    shown = _cut(hu.astype(np.float32), view, AIR_HU)
+    shown = take_square(hu.astype(np.float32), view, AIR_HU)
     windows = [_resized(apply_window(shown, window), tile) for window in WINDOWS_HU]
-    heat = _cut(slice_heat(one, hu.shape, result.map_scale), view, 0.0)
+    heat = take_square(slice_heat(one, hu.shape, result.map_scale), view, 0.0)
     tiles = [
         overlay(windows[0], _resized(heat, tile)),
         *(np.repeat(window[..., None], 3, axis=2) for window in windows),
@@ -100,19 +99,6 @@ def _paste_box(values: NDArray[np.float32], box: Box, shape: tuple[int, ...]) ->
 def _grown(box: Box) -> Box:
     rim = round(box.size * _RIM)
     return Box(box.top - rim, box.left - rim, box.size + 2 * rim)
-
-
-def _cut(values: NDArray[np.float32], box: Box, outside: float) -> NDArray[np.float32]:
-    """Cut a box out of a slice: (box.size, box.size); `outside` where the box reaches over the edge."""
-    cut = np.full((box.size, box.size), outside, dtype=np.float32)
-    rows, columns = values.shape
-    top, left = max(box.top, 0), max(box.left, 0)
-    bottom, right = min(box.top + box.size, rows), min(box.left + box.size, columns)
-    if top < bottom and left < right:
-        cut[top - box.top : bottom - box.top, left - box.left : right - box.left] = values[
-            top:bottom, left:right
-        ]
-    return cut
 
 
 def _resized(values: NDArray[np.float32], tile: int) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""Every folder of real data with DICOM in it is read, or refused with the right reason, by the shipped bundle."""
+"""Every folder of real data with DICOM in it is read, or refused with the right reason."""
 
 from __future__ import annotations
 

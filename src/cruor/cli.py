@@ -246,7 +246,7 @@ def _show_table(run: _Run, terms: str, out: Path | None) -> None:
     console = Console()
     if run.results:
         console.print(study_table(run.results))
-    console.print(f"Research use only: not a medical device. Weights: {terms}.", style="dim", highlight=False)
+    console.print(f"Terms of the weights: {terms}.", style="dim", highlight=False)
     if out is not None:
         console.print(f"Page: {out / 'index.html'}", highlight=False, soft_wrap=True)
 

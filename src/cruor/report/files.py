@@ -6,10 +6,12 @@ import base64
 import csv
 import hashlib
 import io
+import itertools
 import os
 import re
 import secrets
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from PIL import Image, PngImagePlugin
@@ -34,6 +36,9 @@ SLICES_COLUMNS = (
 
 PAGE_PANELS = 6
 """As many panels of a study go into the page itself; the others are linked. Keeps 200 studies in one file."""
+
+WORKERS = 2
+"""Panels drawn at a time."""
 
 _PAGE_PANEL_WIDTH = 1400
 _PNG_MARK = ("Software", "cruor")
@@ -90,19 +95,21 @@ def _write_panels(
     result: StudyResult, folder: Path, read_slice: SliceReader
 ) -> tuple[list[CardPanel], list[str]]:
     """Draw the suspicious slices, most suspicious first; return the panels and what could not be drawn."""
-    panels: list[CardPanel] = []
-    missing: list[str] = []
-    for one in _suspicious_slices(result):
+
+    def draw(place: int, one: SliceResult) -> CardPanel | str:
         try:
             picture = render_panel(result, one, read_slice)
         except UnreadableError as error:
-            missing.append(f"No panel for slice {one.number}: {error}")
-            continue
+            return f"No panel for slice {one.number}: {error}"
         name = f"slice-{one.number:03d}.png"
         write_atomically(folder / name, _png(picture, one))
-        embedded = _page_jpeg(picture) if len(panels) < PAGE_PANELS else None
-        panels.append(CardPanel(one.number, name, embedded))
-    return panels, missing
+        return CardPanel(one.number, name, _page_jpeg(picture) if place < PAGE_PANELS else None)
+
+    # Decoding, resizing and compressing release the GIL.
+    with ThreadPoolExecutor(WORKERS) as pool:
+        drawn = list(pool.map(draw, itertools.count(), _suspicious_slices(result)))
+    panels = [one for one in drawn if isinstance(one, CardPanel)]
+    return panels, [one for one in drawn if isinstance(one, str)]
 
 
 def _suspicious_slices(result: StudyResult) -> Iterable[SliceResult]:
@@ -116,7 +123,7 @@ def _png(picture: Image.Image, one: SliceResult) -> bytes:
     texts.add_text(*_PNG_MARK)
     texts.add_itxt("SOPInstanceUID", one.sop_instance_uid.encode("utf-8", "replace").decode("utf-8"))
     buffer = io.BytesIO()
-    picture.save(buffer, "PNG", pnginfo=texts)
+    picture.save(buffer, "PNG", pnginfo=texts, compress_level=4)
     return buffer.getvalue()
 
 

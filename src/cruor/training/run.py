@@ -43,11 +43,26 @@ class HeadsData(lightning.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[tuple[Tensor, Tensor, Tensor]]:
         epoch = self.trainer.current_epoch if self.trainer else 0
-        # Augmentation draws from torch's generator: seeding it by epoch makes a resumed run the same run.
-        torch.manual_seed(self.settings.seed * 1000 + epoch)
-        return DataLoader(
-            SliceDataset(self.heads, self.epoch_rows(epoch)), batch_size=self.settings.batch_size
-        )
+        slices = SliceDataset(self.heads, self.epoch_rows(epoch))
+        return SeededLoader(slices, self.settings.seed * 1000 + epoch, self.settings.batch_size, epoch > 0)
+
+
+class SeededLoader(DataLoader[tuple[Tensor, Tensor, Tensor]]):
+    """Seeds torch, which augmentation and dropout draw from, whenever it starts.
+
+    Not when it is made: each start draws a number, and Lightning starts the loader of an unbroken run's
+    later epochs twice, that of a resumed epoch once. Therefore a later epoch draws one number more.
+    """
+
+    def __init__(self, slices: SliceDataset, seed: int, batch_size: int, later: bool) -> None:
+        super().__init__(slices, batch_size=batch_size)
+        self.seed, self.later = seed, later
+
+    def __iter__(self) -> Any:
+        torch.manual_seed(self.seed)
+        if self.later:  # what runs gave before the loader seeded itself stays what they give
+            torch.empty((), dtype=torch.int64).random_()
+        return super().__iter__()
 
 
 def train(experiment_file: Path, runs: Path) -> Path:
@@ -138,7 +153,7 @@ def _trainer(experiment: Experiment, folder: Path) -> lightning.Trainer:
         accelerator="auto",
         devices=1,
         max_epochs=experiment.training.epochs,
-        logger=CSVLogger(str(folder), name="", version="log"),
+        logger=CSVLogger(str(folder), name="log"),  # a folder a start: a resumed run keeps what was logged
         callbacks=callbacks,
         log_every_n_steps=1,
         reload_dataloaders_every_n_epochs=1,

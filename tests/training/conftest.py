@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from cruor.training import export
 from cruor.training.crossval import OUT_OF_FOLD, crossvalidate
+from cruor.training.evaluation.metrics import bootstrap
 from cruor.training.experiment import Experiment, NetworkSettings, load_experiment
 from cruor.training.export import BundleName, export_run
 from cruor.training.run import EXPERIMENT_FILE, train
@@ -47,4 +50,6 @@ def out_of_fold(finished_run: Path) -> pd.DataFrame:
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory: pytest.TempPathFactory, finished_run: Path) -> Path:
     """The bundle of the finished run."""
-    return export_run(finished_run, tmp_path_factory.mktemp("bundle"), BundleName("tiny", "0.0.1"))
+    with pytest.MonkeyPatch.context() as few_rounds:
+        few_rounds.setattr(export, "bootstrap", partial(bootstrap, rounds=20))
+        return export_run(finished_run, tmp_path_factory.mktemp("bundle"), BundleName("tiny", "0.0.1"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -108,8 +107,3 @@ def saved(experiment: Experiment, folder: Path) -> Path:
     file = folder / f"{experiment.code}.yaml"
     save_experiment(experiment, file)
     return file
-
-
-def renamed(experiment: Experiment, code: str) -> Experiment:
-    """The same experiment under another code."""
-    return replace(experiment, code=code)

@@ -17,6 +17,8 @@ from cruor.training.experiment import Experiment
 from cruor.training.prepare.store import LABELS, read_index
 from tests.training.samples import saved, tiny_experiment
 
+pytestmark = pytest.mark.filterwarnings("ignore:::lightning")
+
 Fit = Callable[[Experiment, Heads, NDArray[np.int64], Path], str]
 
 
@@ -92,7 +94,9 @@ def test_a_fold_whose_table_was_half_written_is_trained_again(
     assert list(watched.taught) == ["fold0", "fold1"]
 
 
-def test_a_real_cross_validation_gives_each_fold_its_own_network(finished_run: Path, out_of_fold: pd.DataFrame) -> None:
+def test_a_real_cross_validation_gives_each_fold_its_own_network(
+    finished_run: Path, out_of_fold: pd.DataFrame
+) -> None:
     assert sorted(out_of_fold["fold"].unique()) == [0, 1]
     checkpoints = [(finished_run / f"fold{number}" / "last.ckpt").read_bytes() for number in (0, 1)]
     assert checkpoints[0] != checkpoints[1]

@@ -39,7 +39,7 @@ class TestMaskedLoss:
 
 
 def gradient(blood: Tensor, size: int = 4) -> Tensor:
-    """Of the place loss by the cells of the map; below zero asks for more, above for less. (n, size, size)."""
+    """Of the place loss by the cells of the map; below zero asks for more, above for less. (n, h, w)."""
     maps = torch.zeros(len(blood), size, size, requires_grad=True)
     PlaceLoss()(maps, blood).backward()
     assert maps.grad is not None

@@ -34,6 +34,8 @@ from cruor.training.run import (
 )
 from tests.training.samples import saved, tiny_experiment
 
+pytestmark = pytest.mark.filterwarnings("ignore:::lightning")
+
 KILLED_IN_THE_SECOND_EPOCH = """
 import os, signal, sys
 from pathlib import Path
@@ -127,7 +129,7 @@ class TestRunFolder:
     def test_a_finished_code_is_never_overwritten(self, experiment: Experiment, unbroken: Path) -> None:
         file = saved(experiment, unbroken.parent)
         before = {path: path.stat().st_mtime_ns for path in unbroken.rglob("*")}
-        with pytest.raises(ExperimentError, match="finished and never overwritten.*another code"):
+        with pytest.raises(ExperimentError, match=r"finished and never overwritten.*another code"):
             train(file, unbroken.parent)
         assert {path: path.stat().st_mtime_ns for path in unbroken.rglob("*")} == before
 
@@ -168,7 +170,9 @@ class TestRunFolder:
         root = Path(__file__).parents[2]
         if not (root / ".git").exists():
             pytest.skip("the code stands in no git repository")
-        told = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=True)
+        told = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=True
+        )
         monkeypatch.chdir(tmp_path)
         assert provenance()["commit"] == told.stdout.strip()
 

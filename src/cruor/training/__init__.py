@@ -1,1 +1,1 @@
-"""Prepared data -> experiment -> run -> bundle. The only room that imports torch; it comes with the `train` extra."""
+"""Prepared data -> experiment -> run -> bundle. Only this room imports torch: the `train` extra."""

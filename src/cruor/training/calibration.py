@@ -14,8 +14,8 @@ from cruor.reader.study_head import study_features, study_probability
 from cruor.training.prepare.store import LABELS
 
 FEATURES = ("peak", "top_mean")
-FEWEST_POSITIVES = 15
-"""With fewer positive slices an output keeps its raw logit: two numbers cannot be fitted to them."""
+FEWEST_OF_A_CLASS = 15
+"""With fewer slices of either class an output keeps its raw logit: two numbers cannot be fitted to them."""
 
 
 def fit_slice_calibration(out_of_fold: pd.DataFrame) -> SliceCalibration:
@@ -28,7 +28,7 @@ def fit_slice_calibration(out_of_fold: pd.DataFrame) -> SliceCalibration:
     for label in LABELS:
         known = out_of_fold[out_of_fold[label].notna()]
         target, logit = known[label].to_numpy() == 1, known[[f"logit_{label}"]].to_numpy(dtype=float)
-        if target.sum() < FEWEST_POSITIVES:
+        if min(target.sum(), (~target).sum()) < FEWEST_OF_A_CLASS:
             slopes.append(1.0)
             intercepts.append(0.0)
             continue
@@ -90,7 +90,8 @@ def operating_point(studies: pd.DataFrame) -> OperatingPoint:
     """The best-balance threshold on cross-fitted study probabilities."""
     threshold = best_balance(studies["label"].to_numpy(), studies["probability"].to_numpy())
     origin = (
-        f"highest sensitivity + specificity over {len(studies)} studies ({int(studies['label'].sum())} with hemorrhage), "
+        f"highest sensitivity + specificity over {len(studies)} studies "
+        f"({int(studies['label'].sum())} with hemorrhage), "
         f"cross-fitted over {studies['fold'].nunique()} folds by patient"
     )
     return OperatingPoint("balanced", threshold, origin)
@@ -108,7 +109,8 @@ def calls_by_other_folds(studies: pd.DataFrame) -> NDArray[np.bool_]:
 
 def calibrated_logits(slices: pd.DataFrame, calibration: SliceCalibration) -> NDArray[np.float64]:
     """Calibrated logits of `any`, (slices,)."""
-    return np.asarray(calibration.slope[0] * slices["logit_any"].to_numpy(dtype=float) + calibration.intercept[0])
+    logits = slices["logit_any"].to_numpy(dtype=float)
+    return np.asarray(calibration.slope[0] * logits + calibration.intercept[0])
 
 
 def complete_studies(slices: pd.DataFrame) -> Iterator[pd.DataFrame]:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from cruor.training.data import check_no_patient_on_two_sides, load_heads, split_by_patient
 from cruor.training.experiment import load_experiment
-from cruor.training.prepare.store import LABELS
+from cruor.training.prepare.store import LABELS, write_table
 from cruor.training.run import fit, open_run, predict_logits
 
 OUT_OF_FOLD = "out_of_fold.parquet"
@@ -35,7 +35,7 @@ def crossvalidate(experiment_file: Path, runs: Path) -> Path:
             part.parent.mkdir(exist_ok=True)
             logits = predict_logits(fit(experiment, heads, rows, part.parent), heads, held_out)
             columns = {f"logit_{label}": logits[:, i] for i, label in enumerate(LABELS)}
-            heads.index.iloc[held_out].assign(fold=number, **columns).to_parquet(part)
+            write_table(heads.index.iloc[held_out].assign(fold=number, **columns), part)
         parts.append(pd.read_parquet(part))
-    pd.concat(parts).sort_index().to_parquet(folder / OUT_OF_FOLD)
+    write_table(pd.concat(parts).sort_index(), folder / OUT_OF_FOLD)
     return folder / OUT_OF_FOLD

@@ -21,7 +21,6 @@ from cruor.preprocessing.windows import Window
 from cruor.training.experiment import AugmentationSettings, DataSettings
 from cruor.training.prepare.store import LABELS, read_index, read_slices
 
-
 UNKNOWN_BLOOD = -1.0
 """Stands everywhere in the blood of a positive slice without a drawing."""
 
@@ -43,7 +42,8 @@ class Heads:
     @property
     def labels(self) -> NDArray[np.float32]:
         """(slices, 6) float32: 1, 0 or NaN for unknown, in the order of LABELS."""
-        return self.index[list(LABELS)].to_numpy(dtype=np.float32)
+        # A copy: pandas hands out read-only memory, which torch warns of.
+        return np.array(self.index[list(LABELS)], dtype=np.float32)
 
 
 def load_heads(
@@ -86,7 +86,9 @@ def split_by_patient(index: pd.DataFrame, folds: int, seed: int) -> NDArray[np.i
     return fold
 
 
-def check_no_patient_on_two_sides(index: pd.DataFrame, train: NDArray[np.int64], test: NDArray[np.int64]) -> None:
+def check_no_patient_on_two_sides(
+    index: pd.DataFrame, train: NDArray[np.int64], test: NDArray[np.int64]
+) -> None:
     """Refuse a split that lets a patient teach and test.
 
     Raises:
@@ -135,7 +137,9 @@ class SliceDataset(Dataset[tuple[Tensor, Tensor, Tensor]]):
         return hu, labels, torch.from_numpy(drawn.astype(np.float32) / 255)[None]
 
 
-def augment(hu: Tensor, blood: Tensor, settings: AugmentationSettings, bounds_hu: Window) -> tuple[Tensor, Tensor]:
+def augment(
+    hu: Tensor, blood: Tensor, settings: AugmentationSettings, bounds_hu: Window
+) -> tuple[Tensor, Tensor]:
     """Change each slice of a batch at random; blood moves with it.
 
     Args:
@@ -144,30 +148,45 @@ def augment(hu: Tensor, blood: Tensor, settings: AugmentationSettings, bounds_hu
         settings: how much.
         bounds_hu: HU are kept within them.
     """
-    n = len(hu)
-
-    def spread(width: float) -> Tensor:
-        return (torch.rand(n, device=hu.device) * 2 - 1) * width
-
-    low, high = bounds_hu
-    angle = torch.deg2rad(spread(settings.rotation_degrees))
-    scale = 1 + spread(settings.scale)
-    mirror = torch.where(torch.rand(n, device=hu.device) < 0.5, -1.0, 1.0)
-    cosine, sine = torch.cos(angle) * scale, torch.sin(angle) * scale
-    first = torch.stack([cosine * mirror, -sine, 2 * spread(settings.shift)], dim=1)
-    second = torch.stack([sine * mirror, cosine, 2 * spread(settings.shift)], dim=1)
-    # Outside the picture grid_sample gives 0, so air must be 0 while it works.
-    both = torch.cat([hu - low, blood], dim=1)
-    grid = nn.functional.affine_grid(torch.stack([first, second], dim=1), list(both.shape), align_corners=False)
-    moved_hu, moved_blood = nn.functional.grid_sample(both, grid, align_corners=False).split(1, dim=1)
-    moved_hu = moved_hu + low
-    smooth = nn.functional.avg_pool2d(moved_hu, 3, stride=1, padding=1, count_include_pad=False)
-    blurred = (torch.rand(n, device=hu.device) < settings.blur)[:, None, None, None]
-    moved_hu = torch.where(blurred, smooth, moved_hu)
-    gain, offset = (1 + spread(settings.gain))[:, None, None, None], spread(settings.offset_hu)[:, None, None, None]
-    noise = torch.randn_like(hu) * (torch.rand(n, device=hu.device) * settings.noise_hu)[:, None, None, None]
-    changed = (moved_hu * gain + offset + noise).clamp(low, high)
+    moved_hu, moved_blood = _move(hu, blood, settings, bounds_hu[0])
+    changed = _change_values(moved_hu, settings).clamp(*bounds_hu)
     return changed, torch.where(blood.amin((1, 2, 3), keepdim=True) < 0, UNKNOWN_BLOOD, moved_blood)
+
+
+def _move(hu: Tensor, blood: Tensor, settings: AugmentationSettings, air_hu: float) -> tuple[Tensor, Tensor]:
+    """Turn, scale, shift and mirror HU and blood alike; what comes in from outside is air."""
+    angle = torch.deg2rad(_spread(hu, settings.rotation_degrees))
+    scale = 1 + _spread(hu, settings.scale)
+    mirror = torch.where(torch.rand(len(hu), device=hu.device) < 0.5, -1.0, 1.0)
+    cosine, sine = torch.cos(angle) * scale, torch.sin(angle) * scale
+    first = torch.stack([cosine * mirror, -sine, 2 * _spread(hu, settings.shift)], dim=1)
+    second = torch.stack([sine * mirror, cosine, 2 * _spread(hu, settings.shift)], dim=1)
+    # Outside the picture grid_sample gives 0, so air must be 0 while it works.
+    both = torch.cat([hu - air_hu, blood], dim=1)
+    transform = torch.stack([first, second], dim=1)
+    grid = nn.functional.affine_grid(transform, list(both.shape), align_corners=False)
+    moved = nn.functional.grid_sample(both, grid, align_corners=False)
+    return moved[:, :1] + air_hu, moved[:, 1:]
+
+
+def _change_values(hu: Tensor, settings: AugmentationSettings) -> Tensor:
+    """Smooth some slices; change gain, offset and noise of all."""
+    smooth = nn.functional.avg_pool2d(hu, 3, stride=1, padding=1, count_include_pad=False)
+    blurred = torch.rand(len(hu), device=hu.device) < settings.blur
+    hu = torch.where(_each(blurred), smooth, hu)
+    gain, offset = 1 + _spread(hu, settings.gain), _spread(hu, settings.offset_hu)
+    noise = torch.randn_like(hu) * _each(torch.rand(len(hu), device=hu.device) * settings.noise_hu)
+    return hu * _each(gain) + _each(offset) + noise
+
+
+def _spread(batch: Tensor, width: float) -> Tensor:
+    """One random number in +- width for each slice of a batch, (n,)."""
+    return (torch.rand(len(batch), device=batch.device) * 2 - 1) * width
+
+
+def _each(values: Tensor) -> Tensor:
+    """(n,) -> (n, 1, 1, 1): one value for all pixels of a slice."""
+    return values[:, None, None, None]
 
 
 def channels_of(hu: Tensor, settings: InputSettings) -> Tensor:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,15 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from cruor.bundle.manifest import FORMAT, DataSource, Figure, Manifest, Rules, SliceCalibration, write_manifest
+from cruor.bundle.manifest import (
+    FORMAT,
+    DataSource,
+    Figure,
+    Manifest,
+    Rules,
+    SliceCalibration,
+    write_manifest,
+)
 from cruor.bundle.model import CARD_FILE, INPUT, LOGITS, MANIFEST_FILE, MAPS, MODEL_FILE
 from cruor.preprocessing.channels import PREPROCESSING
 from cruor.reader.rules import PAPER_TENTHS, PROBABILITY, slices_needed
@@ -44,7 +53,7 @@ from cruor.training.experiment import Experiment, ExperimentError, load_experime
 from cruor.training.module import SliceModule
 from cruor.training.networks.lite0 import Lite0
 from cruor.training.prepare.store import LABELS
-from cruor.training.run import EXPERIMENT_FILE, FINISHED_FILE, LAST_CHECKPOINT
+from cruor.training.run import EXPERIMENT_FILE, FINISHED_FILE, LAST_CHECKPOINT, MADE_BY_FILE
 
 SLICE_THRESHOLD = 0.8
 """The paper's (section 2.4)."""
@@ -99,11 +108,30 @@ def export_run(run: Path, folder: Path, bundle: BundleName) -> Path:
     write_graph(network, experiment, folder / MODEL_FILE)
     out_of_fold = pd.read_parquet(run / OUT_OF_FOLD)
     scale = map_scale(network, load_heads(experiment.data, experiment.input), experiment)
-    made_by = {"run": run.name, **json.loads((run / "made_by.json").read_text(encoding="utf-8"))}
-    manifest = make_manifest(bundle, experiment, out_of_fold, scale, made_by, folder / MODEL_FILE)
+    manifest = make_manifest(
+        bundle,
+        experiment,
+        out_of_fold,
+        scale=scale,
+        made_by=ancestry(run, experiment),
+        model=folder / MODEL_FILE,
+    )
     write_manifest(manifest, folder / MANIFEST_FILE)
     (folder / CARD_FILE).write_text(render_card(manifest), encoding="utf-8")
     return folder
+
+
+def ancestry(run: Path, experiment: Experiment) -> dict[str, object]:
+    """What the bundle comes from: the run, what made it, and what the card must tell of the experiment."""
+    return {
+        "run": run.name,
+        "seed": experiment.training.seed,
+        "folds": experiment.data.folds,
+        "left_out_patients": list(experiment.data.left_out_patients),
+        "first_weights": experiment.network.weights,
+        "drawn_blood": experiment.training.place_weight > 0,
+        **json.loads((run / MADE_BY_FILE).read_text(encoding="utf-8")),
+    }
 
 
 def load_network(experiment: Experiment, checkpoint: Path) -> Lite0:
@@ -160,7 +188,7 @@ def store_in_half(model: onnx.ModelProto) -> None:
 
 @torch.inference_mode()
 def map_scale(network: Lite0, heads: Heads, experiment: Experiment) -> float:
-    """Median over the positive slices of the hottest value of the map of `any`: shown as the hottest colour."""
+    """Median over the positive slices of the map's hottest value (of `any`): shown as the hottest colour."""
     rows = np.flatnonzero(heads.labels[:, 0] == 1)
     hottest: list[float] = []
     for start in range(0, len(rows), 32):
@@ -174,6 +202,7 @@ def make_manifest(
     bundle: BundleName,
     experiment: Experiment,
     out_of_fold: pd.DataFrame,
+    *,
     scale: float,
     made_by: dict[str, object],
     model: Path,
@@ -194,10 +223,12 @@ def make_manifest(
         map_scale=scale,
         calibration=calibration,
         study_head=fit_study_head(out_of_fold, calibration),
-        rules=Rules(default, explain_default(studies, calls, default), SLICE_THRESHOLD, operating_point(studies)),
+        rules=Rules(
+            default, explain_default(studies, calls, default), SLICE_THRESHOLD, operating_point(studies)
+        ),
         data=tuple(data_sources(out_of_fold)),
         terms=strictest_terms(out_of_fold),
-        figures=tuple(slice_figures(out_of_fold, calibration)) + tuple(study_figures(studies, calls)),
+        figures=tuple(measured([*slice_figures(out_of_fold, calibration), *study_figures(studies, calls)])),
         untried=UNTRIED,
         made_by=made_by,
         digest=hashlib.sha256(model.read_bytes()).hexdigest(),
@@ -233,15 +264,17 @@ def slice_figures(slices: pd.DataFrame, calibration: SliceCalibration) -> Iterat
         patients = part["patient_id"].to_numpy(dtype=object)
         cases = f"{len(part)} slices ({int(labels.sum())} positive), {part['patient_id'].nunique()} patients"
         yield _figure(f"slice.roc_auc[{name}]", bootstrap(roc_auc, labels, scores, patients), cases)
-        yield _figure(f"slice.average_precision[{name}]", bootstrap(average_precision, labels, scores, patients), cases)
+        yield _figure(
+            f"slice.average_precision[{name}]", bootstrap(average_precision, labels, scores, patients), cases
+        )
         called = 1 / (1 + np.exp(-scores)) > SLICE_THRESHOLD
         yield _figure(f"slice.sensitivity@{SLICE_THRESHOLD}[{name}]", sensitivity(labels, called), cases)
         yield _figure(f"slice.specificity@{SLICE_THRESHOLD}[{name}]", specificity(labels, called), cases)
     for label in LABELS[1:]:
-        labels = slices[label].to_numpy() == 1
-        scores = slices[f"logit_{label}"].to_numpy(dtype=float)
-        patients = slices["patient_id"].to_numpy(dtype=object)
-        cases = f"{len(slices)} slices ({int(labels.sum())} positive)"
+        known = slices[slices[label].notna()]
+        labels, scores = known[label].to_numpy() == 1, known[f"logit_{label}"].to_numpy(dtype=float)
+        patients = known["patient_id"].to_numpy(dtype=object)
+        cases = f"{len(known)} slices ({int(labels.sum())} positive)"
         yield _figure(f"slice.roc_auc[{label}]", bootstrap(roc_auc, labels, scores, patients), cases)
 
 
@@ -254,12 +287,19 @@ def study_figures(studies: pd.DataFrame, calls: dict[str, NDArray[np.bool_]]) ->
             continue
         patients = part["patient_id"].to_numpy(dtype=object)
         estimate = bootstrap(roc_auc, labels, part["probability"].to_numpy(), patients)
-        yield _figure(f"study.roc_auc[{name}]", estimate, f"{len(part)} studies ({int(labels.sum())} positive)")
+        yield _figure(
+            f"study.roc_auc[{name}]", estimate, f"{len(part)} studies ({int(labels.sum())} positive)"
+        )
     labels = studies["label"].to_numpy()
     cases = f"{len(studies)} studies ({int(labels.sum())} positive)"
     for rule, called in calls.items():
         yield _figure(f"study.sensitivity[{rule}]", sensitivity(labels, called), cases)
         yield _figure(f"study.specificity[{rule}]", specificity(labels, called), cases)
+
+
+def measured(figures: Iterable[Figure]) -> Iterator[Figure]:
+    """Leave out what could not be measured since a class is missing: JSON knows no NaN."""
+    return (figure for figure in figures if math.isfinite(figure.value) and math.isfinite(figure.low))
 
 
 def _figure(name: str, estimate: Estimate, cases: str) -> Figure:
@@ -287,10 +327,14 @@ def data_sources(slices: pd.DataFrame) -> Iterator[DataSource]:
 
 def strictest_terms(slices: pd.DataFrame) -> str:
     """Terms of the weights: those of the strictest source."""
-    strict = sorted(source for source in slices["source"].unique() if TERMS.get(source, STRICTEST) == STRICTEST)
+    strict = sorted(
+        source for source in slices["source"].unique() if TERMS.get(source, STRICTEST) == STRICTEST
+    )
     if not strict:
         return "CC BY 4.0, attribution as in the card; research use only"
-    return f"non-commercial research only, since slices of {', '.join(strict)} were used; not a medical device"
+    return (
+        f"non-commercial research only, since slices of {', '.join(strict)} were used; not a medical device"
+    )
 
 
 def render_card(manifest: Manifest) -> str:

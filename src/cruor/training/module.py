@@ -79,7 +79,7 @@ class SliceModule(lightning.LightningModule):
         super().__init__()
         self.experiment = experiment
         self.steps = steps_per_epoch * experiment.training.epochs
-        self.network = build_network(experiment).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network = build_network(experiment).to(memory_format=torch.channels_last)
         self.place_loss = PlaceLoss()
 
     def forward(self, hu: Tensor) -> tuple[Tensor, Tensor]:
@@ -91,7 +91,8 @@ class SliceModule(lightning.LightningModule):
         hu, labels, blood = batch
         hu, blood = augment(hu, blood, self.experiment.augmentation, self.experiment.input.bounds_hu)
         logits, maps = self(hu)
-        label_loss, place_loss = masked_loss(logits, labels), self.place_loss(maps[:, 0], blood)
+        label_loss = masked_loss(logits, labels)
+        place_loss: Tensor = self.place_loss(maps[:, 0], blood)
         self.log_dict({"label_loss": label_loss, "place_loss": place_loss}, on_step=False, on_epoch=True)
         return label_loss + self.experiment.training.place_weight * place_loss
 
@@ -99,5 +100,7 @@ class SliceModule(lightning.LightningModule):
         settings = self.experiment.training
         trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
         optimizer = torch.optim.AdamW(trained, lr=settings.learning_rate, weight_decay=settings.weight_decay)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.learning_rate, total_steps=self.steps)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, settings.learning_rate, total_steps=self.steps
+        )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -24,12 +24,13 @@ from cruor.training.experiment import Experiment, ExperimentError, load_experime
 from cruor.training.module import SliceModule
 
 EXPERIMENT_FILE = "experiment.yaml"
+MADE_BY_FILE = "made_by.json"
 LAST_CHECKPOINT = "last.ckpt"
 FINISHED_FILE = "finished.json"
 
 
 class HeadsData(lightning.LightningDataModule):
-    """Draws an epoch's slices anew by seed and epoch, so that a resumed run sees what an unbroken one sees."""
+    """Draws an epoch's slices anew by seed and epoch: a resumed run sees what an unbroken one sees."""
 
     def __init__(self, heads: Heads, rows: NDArray[np.int64], experiment: Experiment) -> None:
         super().__init__()
@@ -42,9 +43,24 @@ class HeadsData(lightning.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[tuple[Tensor, Tensor, Tensor]]:
         epoch = self.trainer.current_epoch if self.trainer else 0
-        # Augmentation draws from torch's generator: seeding it by epoch makes a resumed run the same run.
-        torch.manual_seed(self.settings.seed * 1000 + epoch)
-        return DataLoader(SliceDataset(self.heads, self.epoch_rows(epoch)), batch_size=self.settings.batch_size)
+        slices = SliceDataset(self.heads, self.epoch_rows(epoch))
+        return SeededLoader(slices, self.settings.seed * 1000 + epoch, self.settings.batch_size)
+
+
+class SeededLoader(DataLoader[tuple[Tensor, Tensor, Tensor]]):
+    """Seeds torch, which augmentation and dropout draw from, whenever it starts.
+
+    Not when it is made: each start draws a number, and Lightning starts the loader of an unbroken run's
+    later epochs twice, that of a resumed epoch once.
+    """
+
+    def __init__(self, slices: SliceDataset, seed: int, batch_size: int) -> None:
+        super().__init__(slices, batch_size=batch_size)
+        self.seed = seed
+
+    def __iter__(self) -> Any:
+        torch.manual_seed(self.seed)
+        return super().__iter__()
 
 
 def train(experiment_file: Path, runs: Path) -> Path:
@@ -78,8 +94,8 @@ def open_run(experiment: Experiment, runs: Path) -> Path:
             raise ExperimentError(f"{folder} holds another experiment of this code; give yours another code")
         return folder
     folder.mkdir(parents=True, exist_ok=True)
-    save_experiment(experiment, resolved)
-    (folder / "made_by.json").write_text(json.dumps(provenance(), indent=2))
+    (folder / MADE_BY_FILE).write_text(json.dumps(provenance(), indent=2), encoding="utf-8")
+    save_experiment(experiment, resolved)  # last: a folder that holds it is complete
     return folder
 
 
@@ -93,7 +109,8 @@ def fit(experiment: Experiment, heads: Heads, rows: NDArray[np.int64], folder: P
     if not (folder / FINISHED_FILE).exists():
         trainer = _trainer(experiment, folder)
         trainer.fit(module, datamodule=data, ckpt_path=str(checkpoint) if checkpoint.exists() else None)
-        (folder / FINISHED_FILE).write_text(json.dumps({"epochs": experiment.training.epochs, "slices": len(rows)}))
+        finished = {"epochs": experiment.training.epochs, "slices": len(rows)}
+        (folder / FINISHED_FILE).write_text(json.dumps(finished), encoding="utf-8")
     module.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"])
     return module.eval()
 
@@ -110,7 +127,11 @@ def provenance() -> dict[str, Any]:
     packages = ("cruor", "torch", "timm", "lightning", "numpy")
     try:
         commit = subprocess.run(
-            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True, cwd=Path(__file__).parent
+            ["git", "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=Path(__file__).parent,
         ).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         commit = None
@@ -124,14 +145,14 @@ def provenance() -> dict[str, Any]:
 
 def _trainer(experiment: Experiment, folder: Path) -> lightning.Trainer:
     # Written as last.ckpt at the end of each epoch, by rename, so that a kill leaves the one before.
-    keep: list[Callback] = [ModelCheckpoint(folder, filename="last", save_top_k=1, enable_version_counter=False)]
-    keep.append(RichProgressBar())
+    last = ModelCheckpoint(folder, filename="last", save_top_k=1, enable_version_counter=False)
+    callbacks: list[Callback] = [last, RichProgressBar()]
     return lightning.Trainer(
         accelerator="auto",
         devices=1,
         max_epochs=experiment.training.epochs,
-        logger=CSVLogger(str(folder), name="", version="log"),
-        callbacks=keep,
+        logger=CSVLogger(str(folder), name="log"),  # a folder a start: a resumed run keeps what was logged
+        callbacks=callbacks,
         log_every_n_steps=1,
         reload_dataloaders_every_n_epochs=1,
         num_sanity_val_steps=0,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -35,9 +36,18 @@ def average_precision(labels: Labels, scores: Scores) -> float:
 
 
 def bootstrap(
-    metric: Metric, labels: Labels, scores: Scores, patients: NDArray[np.object_], rounds: int = 1000, seed: int = 1
+    metric: Metric,
+    labels: Labels,
+    scores: Scores,
+    patients: NDArray[np.object_],
+    *,
+    rounds: int = 1000,
+    seed: int = 1,
 ) -> Estimate:
-    """Percentile interval over resampled patients; a draw in which the metric is NaN does not count."""
+    """Percentile interval over resampled patients; a draw in which the metric is NaN does not count.
+
+    NaN where the metric is NaN on all cases or in every draw.
+    """
     rng = np.random.default_rng(seed)
     _, patient = np.unique(patients, return_inverse=True)
     rows = [np.flatnonzero(patient == number) for number in range(patient.max() + 1)]
@@ -45,7 +55,8 @@ def bootstrap(
     for _ in range(rounds):
         drawn = np.concatenate([rows[number] for number in rng.integers(0, len(rows), len(rows))])
         values.append(metric(labels[drawn], scores[drawn]))
-    low, high = np.nanpercentile(values, [2.5, 97.5])
+    counted = [value for value in values if not math.isnan(value)]
+    low, high = np.percentile(counted, [2.5, 97.5]) if counted else (math.nan, math.nan)
     return Estimate(metric(labels, scores), float(low), float(high))
 
 

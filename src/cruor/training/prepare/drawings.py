@@ -1,4 +1,4 @@
-"""Drawn blood: where a machine (BLAST-CT, Monteiro 2020) sees blood in positive slices. A teacher, not the truth.
+"""Drawn blood: where a machine (BLAST-CT, Monteiro 2020) sees blood. A teacher, not the truth.
 
 A folder of drawings holds `maps.csv` (`set, id, peak, file`) and one picture a slice, over the same field
 as the slice; red, green and blue are probabilities x 255 of three kinds of blood, added here since the kind
@@ -32,4 +32,4 @@ class Drawings:
         if file is None:
             return None
         kinds = np.asarray(Image.open(file).convert("RGB"), dtype=np.uint16)
-        return np.minimum(kinds.sum(axis=2), 255).astype(np.uint8)
+        return np.asarray(np.minimum(kinds.sum(axis=2), 255), dtype=np.uint8)

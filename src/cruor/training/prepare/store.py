@@ -60,8 +60,12 @@ class LabelledStudy:
 
 
 def write_prepared(studies: Iterable[LabelledStudy], folder: Path) -> pd.DataFrame:
-    """Write studies one by one (memory holds one) and the index last, so that an index means complete data."""
+    """Write studies one by one: memory holds one.
+
+    The index is written last, and one of before is taken away first: an index means complete data.
+    """
     (folder / "studies").mkdir(parents=True, exist_ok=True)
+    (folder / INDEX).unlink(missing_ok=True)
     rows = []
     for study in studies:
         uid = study.slices[0].study_instance_uid
@@ -73,8 +77,15 @@ def write_prepared(studies: Iterable[LabelledStudy], folder: Path) -> pd.DataFra
             labels = dict(zip(LABELS, record.pop("labels"), strict=True))
             rows.append({**record, **labels, "file": file, "row": row, "drawn": row in study.drawn})
     index = pd.DataFrame(rows)
-    index.to_parquet(folder / INDEX)
+    write_table(index, folder / INDEX)
     return index
+
+
+def write_table(table: pd.DataFrame, file: Path) -> None:
+    """Write a table whole or not at all, so that a kill leaves no half of it."""
+    unfinished = file.with_name(file.name + ".part")
+    table.to_parquet(unfinished)
+    unfinished.replace(file)
 
 
 def read_index(folder: Path) -> pd.DataFrame:

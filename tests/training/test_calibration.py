@@ -1,0 +1,193 @@
+"""`cruor.training.calibration`: from logits to probabilities, never by a study's own fold."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cruor.bundle.manifest import SliceCalibration
+from cruor.reader.study_head import study_features, study_probability
+from cruor.training.calibration import (
+    FEATURES,
+    FEWEST_OF_A_CLASS,
+    best_balance,
+    calibrated_logits,
+    calls_by_other_folds,
+    complete_studies,
+    cross_fitted_studies,
+    fit_slice_calibration,
+    fit_study_head,
+    operating_point,
+)
+from cruor.training.prepare.store import LABELS
+
+FOLDS = 3
+SLOPE, INTERCEPT = 0.5, 1.0
+
+
+def simulated(studies: int = 60, slices: int = 12, seed: int = 1, share: float = 0.15) -> pd.DataFrame:
+    """Out-of-fold slices whose raw logit is the true, balanced log odds stretched: (logit - 1) / 0.5."""
+    rng = np.random.default_rng(seed)
+    count = studies * slices
+    blood = (rng.random(count) < share) & np.repeat(np.arange(studies) % 2 == 0, slices)
+    true_log_odds = 2 * (rng.standard_normal(count) + 2 * blood - 1)  # two normal classes two apart
+    table = {
+        "source": np.repeat(["ct-ich", "rsna"], count // 2),
+        "patient_id": np.repeat([f"P{i}" for i in range(studies)], slices),
+        "study_instance_uid": np.repeat([f"S{i:03d}" for i in range(studies)], slices),
+        "number": np.tile(np.arange(1, slices + 1), studies),
+        "complete_series": True,
+        "fold": np.repeat(np.arange(studies) // 2 % FOLDS, slices),
+    }
+    for label in LABELS:
+        table[label] = blood.astype(float)
+        table[f"logit_{label}"] = (true_log_odds - INTERCEPT) / SLOPE
+    return pd.DataFrame(table)
+
+
+class TestSliceCalibration:
+    def test_platt_scaling_finds_the_slope_and_intercept_that_make_balanced_probabilities_right(self) -> None:
+        fitted = fit_slice_calibration(simulated(studies=1500))
+        assert fitted.slope == pytest.approx((SLOPE,) * 6, rel=0.1)
+        assert fitted.intercept == pytest.approx((INTERCEPT,) * 6, abs=0.12)
+
+    def test_a_probability_means_its_share_where_the_classes_are_equally_many(self) -> None:
+        """Weigh positives and negatives alike; then of what scores about 0.8, 0.8 is positive."""
+        slices = simulated(studies=1500)
+        logits = calibrated_logits(slices, fit_slice_calibration(slices))
+        chance, blood = 1 / (1 + np.exp(-logits)), slices["any"].to_numpy() == 1
+        weight = np.where(blood, 1 / blood.sum(), 1 / (~blood).sum())
+        for low, high in ((0.1, 0.3), (0.4, 0.6), (0.7, 0.9)):
+            held = (chance > low) & (chance < high)
+            share = weight[held & blood].sum() / weight[held].sum()
+            assert share == pytest.approx(np.average(chance[held], weights=weight[held]), abs=0.05)
+
+    @pytest.mark.parametrize(
+        ("positives", "raw"), [(FEWEST_OF_A_CLASS - 1, True), (FEWEST_OF_A_CLASS, False)]
+    )
+    def test_an_output_with_few_positives_keeps_its_logit(self, positives: int, raw: bool) -> None:
+        slices = simulated()
+        slices["epidural"] = (np.arange(len(slices)) < positives).astype(float)
+        fitted = fit_slice_calibration(slices)
+        place = LABELS.index("epidural")
+        assert ((fitted.slope[place], fitted.intercept[place]) == (1.0, 0.0)) is raw
+        assert fitted.slope[0] != 1.0
+
+    def test_an_output_without_negatives_keeps_its_logit(self) -> None:
+        fitted = fit_slice_calibration(simulated().assign(subdural=1.0))
+        assert (fitted.slope[-1], fitted.intercept[-1]) == (1.0, 0.0)
+
+    def test_slices_whose_label_is_unknown_do_not_count(self) -> None:
+        slices = simulated()
+        hidden = slices.assign(subdural=slices["subdural"].where(slices.index % 2 == 0))
+        hidden.loc[hidden.index % 2 == 1, "logit_subdural"] = 50.0
+        assert fit_slice_calibration(hidden).slope[-1] == pytest.approx(
+            fit_slice_calibration(slices[slices.index % 2 == 0]).slope[-1]
+        )
+
+
+class TestStudies:
+    def test_slices_of_a_study_come_in_scan_order(self) -> None:
+        slices = simulated(4).sample(frac=1, random_state=1)
+        assert all(study["number"].tolist() == list(range(1, 13)) for study in complete_studies(slices))
+
+    def test_single_slices_are_no_study(self) -> None:
+        slices = simulated(4)
+        slices.loc[slices["study_instance_uid"] == "S001", "complete_series"] = False
+        assert [study["study_instance_uid"].iloc[0] for study in complete_studies(slices)] == [
+            "S000",
+            "S002",
+            "S003",
+        ]
+
+    def test_the_head_is_fitted_to_the_features_that_the_reader_computes(self) -> None:
+        """A study's probability in training is the reader's, from the probabilities of its slices."""
+        slices = simulated()
+        calibration = fit_slice_calibration(slices)
+        head = fit_study_head(slices, calibration)
+        for study in complete_studies(slices):
+            logits = calibrated_logits(study, calibration)
+            score = study_features(logits, FEATURES) @ np.array(head.weights) + head.intercept
+            read = study_probability(1 / (1 + np.exp(-logits)), head)
+            assert read == pytest.approx(1 / (1 + np.exp(-score)), abs=1e-9)
+
+    def test_a_study_with_blood_scores_higher(self) -> None:
+        studies = cross_fitted_studies(simulated(), 0.8)
+        with_blood = studies["label"].to_numpy()
+        assert studies["probability"][with_blood].mean() > studies["probability"][~with_blood].mean() + 0.2
+
+    def test_every_complete_study_is_scored_once(self) -> None:
+        studies = cross_fitted_studies(simulated(), 0.8)
+        assert sorted(studies["study_instance_uid"]) == [f"S{i:03d}" for i in range(60)]
+        assert set(studies["slice_count"]) == {12}
+
+    def test_slices_above_the_threshold_are_counted(self) -> None:
+        slices = simulated()
+        studies = cross_fitted_studies(slices, 0.8)
+        others = fit_slice_calibration(slices[slices["fold"] != 0])
+        first = slices[slices["study_instance_uid"] == "S000"]
+        wanted = int((1 / (1 + np.exp(-calibrated_logits(first, others))) > 0.8).sum())
+        counted = studies[studies["study_instance_uid"] == "S000"]["positive_slices"]
+        assert counted.tolist() == [wanted]
+
+
+def relabelled(slices: pd.DataFrame, fold: int) -> pd.DataFrame:
+    """The same slices with every label of one fold turned round."""
+    turned = slices.copy()
+    turned.loc[turned["fold"] == fold, list(LABELS)] = 1 - turned.loc[turned["fold"] == fold, list(LABELS)]
+    return turned
+
+
+@pytest.mark.parametrize("fold", range(FOLDS))
+def test_the_labels_of_a_fold_do_not_touch_its_own_scores(fold: int) -> None:
+    slices = simulated()
+    true, turned = (cross_fitted_studies(table, 0.8) for table in (slices, relabelled(slices, fold)))
+    own = (true["fold"] == fold).to_numpy()
+    score = ["probability", "positive_slices"]
+    pd.testing.assert_frame_equal(true.loc[own, score], turned.loc[own, score])
+    assert (true["probability"] != turned["probability"])[~own].all()
+
+
+@pytest.mark.parametrize("fold", range(FOLDS))
+def test_the_labels_of_a_fold_do_not_touch_the_threshold_that_calls_it(fold: int) -> None:
+    studies = cross_fitted_studies(simulated(), 0.8)
+    own = (studies["fold"] == fold).to_numpy()
+    turned = studies.assign(label=studies["label"] ^ own)
+    np.testing.assert_array_equal(calls_by_other_folds(studies)[own], calls_by_other_folds(turned)[own])
+
+
+class TestBestBalance:
+    def test_it_parts_what_can_be_parted_midway(self) -> None:
+        labels, chances = np.array([0, 0, 1, 1], bool), np.array([0.1, 0.3, 0.5, 0.9])
+        assert best_balance(labels, chances) == pytest.approx(0.4)
+
+    def test_no_other_threshold_has_a_better_balance(self) -> None:
+        rng = np.random.default_rng(3)
+        labels = rng.random(80) < 0.4
+        chances = np.clip(0.4 + 0.2 * labels + 0.2 * rng.standard_normal(80), 0, 1)
+
+        def balance(threshold: float) -> float:
+            called = chances >= threshold
+            return float(called[labels].mean() - called[~labels].mean())
+
+        best = balance(best_balance(labels, chances))
+        assert best == pytest.approx(max(balance(threshold) for threshold in np.linspace(0, 1, 2001)))
+
+    def test_equal_probabilities_are_not_parted(self) -> None:
+        labels, chances = np.array([0, 1, 0, 1], bool), np.array([0.2, 0.5, 0.5, 0.8])
+        assert best_balance(labels, chances) in (pytest.approx(0.35), pytest.approx(0.65))
+
+
+def test_the_operating_point_says_where_its_threshold_comes_from() -> None:
+    studies = cross_fitted_studies(simulated(), 0.8)
+    point = operating_point(studies)
+    assert point.threshold == best_balance(studies["label"].to_numpy(), studies["probability"].to_numpy())
+    assert "60 studies" in point.origin and "3 folds by patient" in point.origin
+    assert f"{studies['label'].sum()} with hemorrhage" in point.origin
+
+
+def test_calibrated_logits_are_those_of_any_hemorrhage() -> None:
+    slices = simulated(4).assign(logit_subdural=99.0)
+    calibration = SliceCalibration((2.0, *[9.0] * 5), (0.5, *[9.0] * 5))
+    np.testing.assert_allclose(calibrated_logits(slices, calibration), 2 * slices["logit_any"] + 0.5)

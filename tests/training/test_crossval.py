@@ -1,0 +1,103 @@
+"""`cruor.training.crossval`: each slice is scored once, by a network that never saw its patient."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.typing import NDArray
+
+from cruor.training import crossval
+from cruor.training.crossval import crossvalidate
+from cruor.training.data import Heads
+from cruor.training.experiment import Experiment
+from cruor.training.prepare.store import LABELS, read_index
+from tests.training.samples import saved, tiny_experiment
+
+pytestmark = pytest.mark.filterwarnings("ignore:::lightning")
+
+Fit = Callable[[Experiment, Heads, NDArray[np.int64], Path], str]
+
+
+class Watched:
+    """Stands in for training and predicting: remembers who was taught, and scores by the fold's number."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.taught: dict[str, set[str]] = {}
+        self.index = pd.DataFrame()
+        monkeypatch.setattr(crossval, "fit", self.fit)
+        monkeypatch.setattr(crossval, "predict_logits", self.predict)
+
+    def fit(self, experiment: Experiment, heads: Heads, rows: NDArray[np.int64], folder: Path) -> str:
+        self.taught[folder.name] = set(heads.index["patient_id"].iloc[rows])
+        return folder.name
+
+    def predict(self, module: str, heads: Heads, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        number = int(module.removeprefix("fold"))
+        return np.full((len(rows), len(LABELS)), number, np.float32) + rows[:, None] / np.float32(1000)
+
+
+@pytest.fixture
+def watched(monkeypatch: pytest.MonkeyPatch) -> Watched:
+    return Watched(monkeypatch)
+
+
+def test_each_slice_is_predicted_once(watched: Watched, prepared: Path, tmp_path: Path) -> None:
+    scored = pd.read_parquet(crossvalidate(saved(tiny_experiment(prepared), tmp_path), tmp_path))
+    assert scored["sop_instance_uid"].tolist() == read_index(prepared)["sop_instance_uid"].tolist()
+    assert scored[[f"logit_{label}" for label in LABELS]].notna().all(axis=None)
+
+
+def test_the_network_that_scores_a_slice_never_saw_its_patient(
+    watched: Watched, prepared: Path, tmp_path: Path
+) -> None:
+    scored = pd.read_parquet(crossvalidate(saved(tiny_experiment(prepared), tmp_path), tmp_path))
+    assert len(watched.taught) == 2
+    by = scored["logit_any"].astype(int)
+    assert (by == scored["fold"]).all()
+    for number, part in scored.groupby(by):
+        assert not set(part["patient_id"]) & watched.taught[f"fold{number}"]
+
+
+def test_each_logit_stands_by_its_own_slice(watched: Watched, prepared: Path, tmp_path: Path) -> None:
+    scored = pd.read_parquet(crossvalidate(saved(tiny_experiment(prepared), tmp_path), tmp_path))
+    np.testing.assert_allclose(scored["logit_any"] - scored["fold"], np.arange(len(scored)) / 1000, atol=1e-5)
+
+
+def test_finished_folds_are_not_trained_again(watched: Watched, prepared: Path, tmp_path: Path) -> None:
+    file = saved(tiny_experiment(prepared), tmp_path)
+    first = pd.read_parquet(crossvalidate(file, tmp_path))
+    watched.taught.clear()
+    (tmp_path / "tiny" / "fold1" / "held_out.parquet").unlink()
+    again = pd.read_parquet(crossvalidate(file, tmp_path))
+    assert list(watched.taught) == ["fold1"]
+    pd.testing.assert_frame_equal(again, first)
+
+
+def test_a_fold_whose_table_was_half_written_is_trained_again(
+    watched: Watched, prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = saved(tiny_experiment(prepared), tmp_path)
+
+    def killed(self: pd.DataFrame, path: Path) -> None:
+        path.write_bytes(b"half a table")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as killing, pytest.raises(KeyboardInterrupt):
+        killing.setattr(pd.DataFrame, "to_parquet", killed)
+        crossvalidate(file, tmp_path)
+    watched.taught.clear()
+    assert len(pd.read_parquet(crossvalidate(file, tmp_path))) == 60
+    assert list(watched.taught) == ["fold0", "fold1"]
+
+
+def test_a_real_cross_validation_gives_each_fold_its_own_network(
+    finished_run: Path, out_of_fold: pd.DataFrame
+) -> None:
+    assert sorted(out_of_fold["fold"].unique()) == [0, 1]
+    checkpoints = [(finished_run / f"fold{number}" / "last.ckpt").read_bytes() for number in (0, 1)]
+    assert checkpoints[0] != checkpoints[1]
+    assert out_of_fold.groupby("patient_id")["fold"].nunique().max() == 1

@@ -1,0 +1,297 @@
+"""`cruor.training.data`: what a network is shown, and that no patient teaches and tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from cruor.preprocessing.channels import InputSettings, crop_head, to_channels
+from cruor.preprocessing.crop import CropSettings
+from cruor.training.data import (
+    UNKNOWN_BLOOD,
+    Heads,
+    SliceDataset,
+    augment,
+    channels_of,
+    check_no_patient_on_two_sides,
+    draw_epoch,
+    load_heads,
+    split_by_patient,
+)
+from cruor.training.experiment import AugmentationSettings, DataSettings
+from cruor.training.prepare.ct_ich import rebuild_hu
+from cruor.training.prepare.store import LABELS, write_prepared
+from tests.training.samples import SIDE, blob, head, labels, study
+
+INPUT = InputSettings(CropSettings(size=64))
+BOUNDS = INPUT.bounds_hu
+NOTHING = AugmentationSettings(0, 0, 0, 0, 0, 0, 0)
+
+some_studies = st.lists(
+    st.tuples(st.integers(0, 9), st.sampled_from(["ct-ich", "rsna"]), st.booleans(), st.integers(1, 6)),
+    min_size=10,
+    max_size=40,
+)
+seeds = st.integers(0, 2**31)
+
+
+def index_of(studies: list[tuple[int, str, bool, int]]) -> pd.DataFrame:
+    """An index of (patient, source, blood, slices); a patient may have several studies."""
+    rows = [
+        {"patient_id": f"{source}-{patient}", "source": source, "any": float(blood and i == 0)}
+        for patient, source, blood, count in studies
+        for i in range(count)
+    ]
+    return pd.DataFrame(rows)
+
+
+class TestLoadHeads:
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> Path:
+        unknown = study("unknown", (False, False))
+        without = tuple(
+            type(one)(**{**vars(one), "labels": (float("nan"),) * len(LABELS)}) for one in unknown.slices
+        )
+        studies = [
+            study("one", (False, True), patient="P1"),
+            study("two", (True,), patient="P2", drawn=False),
+            type(unknown)(without, unknown.hu),
+            study("three", (False,), patient="P3"),
+        ]
+        write_prepared(studies, tmp_path)
+        return tmp_path
+
+    def test_heads_are_cut_out_as_the_reader_cuts_them(self, folder: Path) -> None:
+        heads = load_heads(DataSettings((str(folder),)), INPUT)
+        wanted = crop_head(study("one", (False, True)).hu[1], INPUT)[0]
+        np.testing.assert_array_equal(heads.hu[1], np.round(wanted))
+        assert heads.hu.dtype == np.int16
+
+    def test_slices_without_a_label_are_not_read(self, folder: Path) -> None:
+        heads = load_heads(DataSettings((str(folder),)), INPUT)
+        assert heads.index["study_instance_uid"].tolist() == ["one", "one", "two", "three"]
+        assert len(heads.hu) == 4
+
+    def test_patients_that_are_left_out_are_not_read(self, folder: Path) -> None:
+        heads = load_heads(DataSettings((str(folder),), left_out_patients=("P1",)), INPUT)
+        assert heads.index["patient_id"].tolist() == ["P2", "P3"]
+
+    def test_the_slices_of_several_folders_are_numbered_through(self, folder: Path) -> None:
+        heads = load_heads(DataSettings((str(folder), str(folder))), INPUT)
+        assert heads.index.index.tolist() == list(range(8))
+        assert set(heads.drawn) == {1, 5}
+
+    def test_a_drawing_is_cut_out_with_its_slice(self, folder: Path) -> None:
+        heads = load_heads(DataSettings((str(folder),)), INPUT)
+        drawn, bright = heads.drawn[1] > 127, (heads.hu[1] > 60) & (heads.hu[1] < 100)
+        assert (drawn & bright).sum() > 0.8 * drawn.sum() > 0
+
+    def test_progress_counts_slices(self, folder: Path) -> None:
+        told: list[int] = []
+        load_heads(DataSettings((str(folder),)), INPUT, told.append)
+        assert told == [1, 2, 3, 4]
+
+
+class TestSplitByPatient:
+    @settings(max_examples=30, deadline=None)
+    @given(studies=some_studies, folds=st.integers(2, 4), seed=st.integers(0, 1000))
+    @pytest.mark.filterwarnings("ignore:The least populated class:UserWarning")
+    def test_no_patient_is_held_out_in_two_folds(
+        self, studies: list[tuple[int, str, bool, int]], folds: int, seed: int
+    ) -> None:
+        index = index_of(studies)
+        assume(index["patient_id"].nunique() >= folds)
+        fold = split_by_patient(index, folds, seed)
+        assert pd.Series(fold).groupby(index["patient_id"]).nunique().max() == 1
+        for number in range(folds):
+            check_no_patient_on_two_sides(
+                index, np.flatnonzero(fold != number), np.flatnonzero(fold == number)
+            )
+
+    @pytest.mark.parametrize("seed", range(5))
+    def test_each_fold_has_slices_of_both_classes_from_each_source(self, seed: int) -> None:
+        studies = [(i, source, i % 3 == 0, 5) for i in range(30) for source in ("ct-ich", "rsna")]
+        index = index_of(studies)
+        held = index.assign(fold=split_by_patient(index, 5, seed)).groupby(["fold", "source"])["any"]
+        assert held.nunique().tolist() == [2] * 10
+
+    def test_the_same_seed_splits_the_same_way(self) -> None:
+        index = index_of([(i, "ct-ich", i % 2 == 0, 3) for i in range(20)])
+        np.testing.assert_array_equal(split_by_patient(index, 4, 1), split_by_patient(index, 4, 1))
+        assert (split_by_patient(index, 4, 1) != split_by_patient(index, 4, 2)).any()
+
+    def test_a_patient_on_two_sides_is_refused_by_name(self) -> None:
+        index = index_of([(1, "ct-ich", True, 2), (2, "ct-ich", False, 1)])
+        with pytest.raises(ValueError, match="ct-ich-1"):
+            check_no_patient_on_two_sides(index, np.array([0]), np.array([1, 2]))
+
+
+class TestDrawEpoch:
+    LABEL = np.array([1, 0, 0, 1, 0, 0, 0, 0, 1, 0] * 5, dtype=np.float32)
+    ROWS = np.arange(3, 50)
+
+    def drawn(self, ratio: float, seed: int = 7) -> list[int]:
+        return draw_epoch(self.LABEL, self.ROWS, ratio, seed).tolist()
+
+    def test_every_positive_slice_is_in_every_epoch(self) -> None:
+        positive = set(self.ROWS[self.LABEL[self.ROWS] == 1].tolist())
+        assert all(positive <= set(self.drawn(1.0, seed)) for seed in range(5))
+
+    @pytest.mark.parametrize("ratio", [0.0, 0.5, 1.0, 2.0])
+    def test_negatives_are_drawn_to_the_ratio_that_is_asked(self, ratio: float) -> None:
+        chosen = self.LABEL[self.drawn(ratio)]
+        assert (chosen == 0).sum() == round(ratio * (chosen == 1).sum())
+
+    def test_with_too_few_negatives_all_are_taken(self) -> None:
+        assert sorted(self.drawn(100.0)) == self.ROWS.tolist()
+
+    def test_nothing_is_drawn_twice_and_nothing_from_outside_the_rows(self) -> None:
+        chosen = self.drawn(1.5)
+        assert len(set(chosen)) == len(chosen)
+        assert set(chosen) <= set(self.ROWS.tolist())
+
+    def test_the_same_seed_draws_the_same_in_the_same_order(self) -> None:
+        assert self.drawn(1.0, 3) == self.drawn(1.0, 3)
+
+    def test_another_seed_draws_other_negatives(self) -> None:
+        assert set(self.drawn(1.0, 3)) != set(self.drawn(1.0, 4))
+
+
+def heads_of(*any_labels: float) -> Heads:
+    """One slice a label; the first is drawn."""
+    index = pd.DataFrame([dict(zip(LABELS, labels(value), strict=True)) for value in any_labels])
+    hu = np.stack([head(i)[:64, :64] for i in range(len(any_labels))])
+    return Heads(index, hu, {0: np.where(blob()[:64, :64], 255, 0).astype(np.uint8)})
+
+
+class TestSliceDataset:
+    def test_labels_may_be_written_to_so_that_torch_does_not_warn(self) -> None:
+        assert heads_of(1, 0).labels.flags.writeable
+
+    def test_a_drawn_slice_gives_its_drawing_as_a_share(self) -> None:
+        _, _, blood = SliceDataset(heads_of(1, 0), np.array([0]))[0]
+        np.testing.assert_array_equal(blood[0].numpy(), blob()[:64, :64].astype(np.float32))
+
+    def test_a_negative_slice_has_no_blood_even_where_a_machine_drew_some(self) -> None:
+        assert SliceDataset(heads_of(0), np.array([0]))[0][2].abs().max() == 0
+
+    def test_the_blood_of_a_positive_slice_without_a_drawing_is_unknown(self) -> None:
+        assert (SliceDataset(heads_of(1, 1), np.array([1]))[0][2] == UNKNOWN_BLOOD).all()
+
+    def test_unknown_labels_stay_nan(self) -> None:
+        wanted = torch.tensor(labels(1.0))
+        torch.testing.assert_close(SliceDataset(heads_of(1), np.array([0]))[0][1], wanted, equal_nan=True)
+
+    def test_rows_are_given_in_the_order_asked_for(self) -> None:
+        heads = heads_of(1, 0, 1)
+        hu = SliceDataset(heads, np.array([2, 0]))[0][0]
+        np.testing.assert_array_equal(hu[0].numpy(), heads.hu[2])
+
+
+def bleeding_batch(n: int = 4) -> tuple[Tensor, Tensor]:
+    """Heads in which nothing is brighter than the blood, and the blood in them."""
+    hu = torch.from_numpy(np.stack([head(i, blood=True) for i in range(n)])).float()[:, None]
+    hu = torch.where(hu > 100, 30.0, hu).clamp(*BOUNDS)
+    return hu, torch.from_numpy(blob()).float().expand(n, 1, SIDE, SIDE).clone()
+
+
+def middle(weights: Tensor) -> Tensor:
+    """Centre of mass of each slice, (n, 2), in pixels."""
+    places = torch.stack(torch.meshgrid(torch.arange(SIDE), torch.arange(SIDE), indexing="ij"), -1).float()
+    weights = weights[:, 0, :, :, None]
+    return (weights * places).sum((1, 2)) / weights.sum((1, 2))
+
+
+class TestAugment:
+    @settings(max_examples=20, deadline=None)
+    @given(seed=seeds, strength=st.floats(0, 20))
+    def test_hu_stay_within_the_bounds(self, seed: int, strength: float) -> None:
+        torch.manual_seed(seed)
+        much = AugmentationSettings(180, 0.5, 0.5, strength / 10, strength * 20, strength * 20, 0.5)
+        hu, _ = augment(*bleeding_batch(), much, BOUNDS)
+        assert BOUNDS[0] <= hu.min() and hu.max() <= BOUNDS[1]
+
+    @settings(max_examples=40, deadline=None)
+    @given(seed=seeds, degrees=st.floats(0, 180), scale=st.floats(0, 0.2), shift=st.floats(0, 0.1))
+    def test_blood_moves_with_the_picture(
+        self, seed: int, degrees: float, scale: float, shift: float
+    ) -> None:
+        torch.manual_seed(seed)
+        moving = AugmentationSettings(degrees, scale, shift, 0, 0, 0, 0)
+        hu, blood = augment(*bleeding_batch(), moving, BOUNDS)
+        bright = (hu - 55).clamp(min=0)
+        assert (middle(bright) - middle(blood)).abs().max() < 1.5
+
+    def test_a_moved_drawing_stays_a_probability(self) -> None:
+        torch.manual_seed(0)
+        _, blood = augment(*bleeding_batch(), AugmentationSettings(), BOUNDS)
+        assert blood.min() >= 0 and blood.max() <= 1
+
+    @settings(max_examples=20, deadline=None)
+    @given(seed=seeds)
+    def test_unknown_blood_stays_unknown_everywhere_and_only_in_its_slice(self, seed: int) -> None:
+        torch.manual_seed(seed)
+        hu, blood = bleeding_batch()
+        blood[1] = UNKNOWN_BLOOD
+        _, moved = augment(hu, blood, AugmentationSettings(), BOUNDS)
+        assert (moved[1] == UNKNOWN_BLOOD).all()
+        assert (moved[[0, 2, 3]] >= 0).all()
+
+    def test_a_slice_without_blood_keeps_none(self) -> None:
+        hu, blood = bleeding_batch()
+        assert augment(hu, torch.zeros_like(blood), AugmentationSettings(), BOUNDS)[1].abs().max() == 0
+
+    def test_what_comes_in_from_outside_is_air(self) -> None:
+        torch.manual_seed(1)
+        tissue = torch.full((8, 1, SIDE, SIDE), 40.0)
+        hu, _ = augment(tissue, torch.zeros_like(tissue), AugmentationSettings(45, 0, 0, 0, 0, 0, 0), BOUNDS)
+        corner = hu[:, 0, 0, 0]
+        assert corner.min() == BOUNDS[0]
+        assert hu[:, 0, SIDE // 2, SIDE // 2].tolist() == pytest.approx([40.0] * 8, abs=1e-3)
+
+    def test_with_all_ranges_at_nothing_it_only_mirrors(self) -> None:
+        torch.manual_seed(2)
+        hu, blood = bleeding_batch(16)
+        changed_hu, changed_blood = augment(hu, blood, NOTHING, BOUNDS)
+        mirrored = (changed_hu - hu).abs().amax((1, 2, 3)) > 1
+        assert 0 < mirrored.sum() < 16
+        flip = mirrored[:, None, None, None]
+        torch.testing.assert_close(changed_hu, torch.where(flip, hu.flip(3), hu), rtol=0, atol=0.05)
+        torch.testing.assert_close(changed_blood, torch.where(flip, blood.flip(3), blood), rtol=0, atol=1e-3)
+
+    def test_each_slice_of_a_batch_is_changed_by_itself(self) -> None:
+        torch.manual_seed(3)
+        hu, blood = bleeding_batch(1)
+        changed, _ = augment(
+            hu.expand(4, -1, -1, -1), blood.expand(4, -1, -1, -1), AugmentationSettings(), BOUNDS
+        )
+        assert all((changed[i] - changed[0]).abs().max() > 1 for i in (1, 2, 3))
+
+    def test_the_same_seed_changes_the_same_way(self) -> None:
+        changed = []
+        for _ in range(2):
+            torch.manual_seed(4)
+            changed.append(augment(*bleeding_batch(), AugmentationSettings(), BOUNDS)[0])
+        assert torch.equal(*changed)
+
+
+@pytest.mark.parametrize("std", [0.5, 0.226])
+def test_channels_of_tensors_are_those_of_preprocessing(std: float) -> None:
+    given_settings = InputSettings(CropSettings(size=64), mean=0.45, std=std)
+    hu = np.random.default_rng(1).uniform(*BOUNDS, (3, 64, 64)).astype(np.float32)
+    ours = channels_of(torch.from_numpy(hu)[:, None], given_settings).numpy()
+    np.testing.assert_allclose(ours, to_channels(hu, given_settings), rtol=0, atol=1e-6)
+
+
+def test_channels_of_a_real_head_are_those_of_preprocessing(shared_data: Path) -> None:
+    root = shared_data / "ct-ich"
+    hu, _ = crop_head(rebuild_hu(root / "brain" / "050_07.jpg", root / "bone" / "050_07.jpg"), INPUT)
+    ours = channels_of(torch.tensor(hu)[None, None], INPUT).numpy()[0]
+    np.testing.assert_allclose(ours, to_channels(hu, INPUT), rtol=0, atol=1e-6)

@@ -1,0 +1,91 @@
+"""`cruor.training.experiment`: everything that decides a run, read strictly."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cruor.training.experiment import Experiment, ExperimentError, load_experiment, save_experiment
+from tests.training.samples import tiny_experiment
+
+SHIPPED = sorted((Path(__file__).parents[2] / "experiments").glob("*.yaml"))
+SMALLEST = "code: x\ndata: {folders: [a]}\n"
+
+
+def loaded(folder: Path, text: str) -> Experiment:
+    file = folder / "experiment.yaml"
+    file.write_text(text)
+    return load_experiment(file)
+
+
+def test_what_is_not_said_has_its_default(tmp_path: Path) -> None:
+    experiment = loaded(tmp_path, SMALLEST)
+    assert (experiment.network.name, experiment.data.folds, experiment.input.std) == ("lite0", 5, 0.5)
+
+
+def test_an_unknown_key_is_an_error_that_names_the_nearest_right_one(tmp_path: Path) -> None:
+    with pytest.raises(ExperimentError, match=r"'epoch'.*did you mean 'epochs'"):
+        loaded(tmp_path, SMALLEST + "training: {epoch: 3}\n")
+
+
+def test_an_unknown_key_at_the_top_is_an_error_too(tmp_path: Path) -> None:
+    with pytest.raises(ExperimentError, match=r"'augmentations'.*did you mean 'augmentation'"):
+        loaded(tmp_path, SMALLEST + "augmentations: {}\n")
+
+
+def test_a_missing_key_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ExperimentError, match=r"'folders' is missing"):
+        loaded(tmp_path, "code: x\ndata: {}\n")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ("training: {epochs: many}", "epochs: int is wanted, not 'many'"),
+        ("training: {epochs: 2.5}", "epochs: int is wanted, not 2.5"),
+        ("training: {seed: true}", "seed: int is wanted, not True"),
+        ("training: {learning_rate: fast}", "learning_rate: float is wanted"),
+        ("network: lite0", "network: a mapping is wanted"),
+        ("input: {crop: {size: 64}, windows_hu: [[0, 80, 90]]}", r"windows_hu\[0\]: 2 values are wanted"),
+    ],
+)
+def test_a_value_of_the_wrong_type_is_named(tmp_path: Path, wrong: str, named: str) -> None:
+    with pytest.raises(ExperimentError, match=named):
+        loaded(tmp_path, f"{SMALLEST}{wrong}\n")
+
+
+def test_a_whole_number_is_good_where_a_share_is_wanted(tmp_path: Path) -> None:
+    rate = loaded(tmp_path, SMALLEST + "training: {learning_rate: 1}\n").training.learning_rate
+    assert isinstance(rate, float)
+
+
+@pytest.mark.parametrize("text", ["code: [unclosed", "- a\n- list\n", ""])
+def test_what_is_no_mapping_in_yaml_is_an_error_that_names_the_file(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ExperimentError, match=r"experiment\.yaml"):
+        loaded(tmp_path, text)
+
+
+def test_a_missing_file_is_an_error_that_names_it(tmp_path: Path) -> None:
+    with pytest.raises(ExperimentError, match=r"absent\.yaml"):
+        load_experiment(tmp_path / "absent.yaml")
+
+
+def test_a_saved_experiment_loads_back_equal(tmp_path: Path) -> None:
+    experiment = tiny_experiment(Path("a"), Path("b"))
+    save_experiment(experiment, tmp_path / "saved.yaml")
+    assert load_experiment(tmp_path / "saved.yaml") == experiment
+
+
+@pytest.mark.parametrize("file", SHIPPED, ids=lambda file: file.stem)
+def test_every_experiment_of_the_project_loads_and_is_named_by_its_code(file: Path) -> None:
+    assert load_experiment(file).code == file.stem
+
+
+def test_there_are_experiments_in_the_project() -> None:
+    assert SHIPPED
+
+
+@pytest.mark.parametrize("file", SHIPPED, ids=lambda file: file.stem)
+def test_the_patients_of_the_demo_are_left_out_of_every_experiment(file: Path) -> None:
+    assert {"CT-ICH-077", "CT-ICH-091", "CT-ICH-104"} <= set(load_experiment(file).data.left_out_patients)

@@ -1,0 +1,385 @@
+"""`cruor.training.export`: the bundle is the network that was trained, with exact maps and an honest card."""
+
+from __future__ import annotations
+
+import copy
+import csv
+import json
+import math
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pandas as pd
+import pytest
+import torch
+from numpy.typing import NDArray
+from pytorch_grad_cam import GradCAM, base_cam
+from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+from torch import Tensor, nn
+
+from cruor.bundle.manifest import read_manifest, write_manifest
+from cruor.bundle.model import INPUT, LOGITS, MAPS, MODEL_FILE, Bundle, open_bundle
+from cruor.preprocessing.channels import InputSettings, crop_head, to_channels
+from cruor.preprocessing.crop import CropSettings
+from cruor.reader.rules import PROBABILITY, RULES
+from cruor.training import export
+from cruor.training.calibration import cross_fitted_studies, fit_slice_calibration
+from cruor.training.evaluation.metrics import bootstrap
+from cruor.training.experiment import Experiment, ExperimentError
+from cruor.training.export import (
+    HALF_FROM,
+    STRICTEST,
+    TERMS,
+    BundleName,
+    balanced_accuracy,
+    data_sources,
+    export_run,
+    load_network,
+    measured,
+    render_card,
+    rule_calls,
+    slice_figures,
+    strictest_terms,
+)
+from cruor.training.networks.lite0 import Lite0, load_imagenet
+from cruor.training.prepare.ct_ich import rebuild_hu
+from cruor.training.run import EXPERIMENT_FILE, FINISHED_FILE, LAST_CHECKPOINT, MADE_BY_FILE
+from tests.training.samples import head
+
+pytestmark = pytest.mark.filterwarnings("ignore:::lightning")
+
+MOST_BYTES = 20_000_000
+
+
+@pytest.fixture(scope="module")
+def network(finished_run: Path, finished_experiment: Experiment) -> Lite0:
+    return load_network(finished_experiment, finished_run / LAST_CHECKPOINT)
+
+
+@pytest.fixture(scope="module")
+def bundle(exported: Path) -> Bundle:
+    return open_bundle(str(exported))
+
+
+# --- the graph ---
+
+
+def halved(values: Tensor) -> Tensor:
+    """As the graph keeps it: large tensors in half precision."""
+    return values.half().float() if values.numel() >= HALF_FROM else values
+
+
+def fold(convolution: nn.Module, norm: nn.Module) -> None:
+    """Put a normalisation into the weights of the convolution before it, as the exporter does; halve both."""
+    factor = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+    bias = norm.bias - norm.running_mean * factor
+    convolution.weight.data = halved(convolution.weight * factor[:, None, None, None])
+    convolution.bias = nn.Parameter(halved(bias))
+    norm.weight.data, norm.bias.data = torch.ones_like(factor), torch.zeros_like(factor)
+    norm.running_mean, norm.running_var = torch.zeros_like(factor), torch.ones_like(factor)
+    norm.eps = 0.0
+
+
+@torch.no_grad()
+def rounded(network: Lite0, graph: Path) -> Lite0:
+    """The network with the graph's weights: rounded to half, normalisation folded in where the graph does."""
+    network = copy.deepcopy(network)
+    if "BatchNormalization" not in {node.op_type for node in onnx.load(str(graph)).graph.node}:
+        convolutions = [one for one in network.backbone.modules() if isinstance(one, nn.Conv2d)]
+        norms = [one for one in network.backbone.modules() if isinstance(one, nn.BatchNorm2d)]
+        for convolution, norm in zip(convolutions, norms, strict=True):
+            fold(convolution, norm)
+    for parameter in network.parameters():
+        parameter.data = halved(parameter)
+    return network
+
+
+def run_all(bundle: Bundle, channels: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    logits, maps = bundle.session.run([LOGITS, MAPS], {INPUT: channels})
+    return logits, maps
+
+
+def generated_channels(count: int, settings: InputSettings) -> NDArray[np.float32]:
+    heads = [crop_head(head(i, blood=i % 2 == 0), settings)[0] for i in range(count)]
+    return to_channels(np.stack(heads), settings)
+
+
+@pytest.mark.parametrize("slices", [1, 2, 5])
+def test_the_graph_is_the_network_with_its_weights_rounded_to_half(
+    slices: int, network: Lite0, bundle: Bundle, exported: Path
+) -> None:
+    channels = generated_channels(slices, bundle.manifest.input)
+    with torch.inference_mode():
+        wanted = rounded(network, exported / MODEL_FILE).logits_and_maps(torch.tensor(channels))
+    for ours, theirs in zip(run_all(bundle, channels), wanted, strict=True):
+        np.testing.assert_allclose(ours, theirs.numpy(), rtol=0, atol=2e-4)
+
+
+def test_rounding_changes_a_logit_by_less_than_a_hundredth(network: Lite0, bundle: Bundle) -> None:
+    channels = generated_channels(4, bundle.manifest.input)
+    with torch.inference_mode():
+        wanted = network(torch.tensor(channels)).numpy()
+    np.testing.assert_allclose(run_all(bundle, channels)[0], wanted, rtol=0, atol=0.02)
+
+
+def test_each_slice_of_a_batch_is_read_by_itself(bundle: Bundle) -> None:
+    channels = generated_channels(3, bundle.manifest.input)
+    together, _ = run_all(bundle, channels)
+    alone = np.concatenate([run_all(bundle, channels[i : i + 1])[0] for i in range(3)])
+    np.testing.assert_allclose(together, alone, rtol=0, atol=1e-5)
+
+
+def test_large_weights_are_kept_in_half_and_the_graph_is_below_20_mb(exported: Path) -> None:
+    model = onnx.load(str(exported / MODEL_FILE))
+    floats = [one for one in model.graph.initializer if one.data_type == onnx.TensorProto.FLOAT]
+    assert floats and all(math.prod(one.dims) < HALF_FROM for one in floats)
+    assert (exported / MODEL_FILE).stat().st_size < MOST_BYTES
+
+
+# --- exact maps ---
+
+
+def grad_cam(
+    network: Lite0, channels: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch
+) -> NDArray[np.float32]:
+    """Grad-CAM of `any` at the last features by the library, neither stretched nor resized: (n, h, w)."""
+    monkeypatch.setattr(base_cam, "scale_cam_image", lambda cam, size=None: cam)
+    with GradCAM(model=network, target_layers=[network.backbone.bn2]) as cam:
+        found = cam(input_tensor=torch.tensor(channels), targets=[ClassifierOutputTarget(0)] * len(channels))
+    return np.asarray(found, dtype=np.float32)
+
+
+def assert_equal_up_to_one_constant(maps: NDArray[np.float32], cams: NDArray[np.float32]) -> None:
+    """Grad-CAM's weights are the linear layer's through h w cells: that is the constant, of all slices."""
+    positive = np.maximum(maps, 0)
+    assert (positive.reshape(len(maps), -1).max(axis=1) > 0).any(), (
+        "no map has a hot cell: nothing is compared"
+    )
+    cells = maps.shape[1] * maps.shape[2]
+    np.testing.assert_allclose(positive, cams * cells, rtol=1e-4, atol=1e-4 * float(positive.max()))
+
+
+def real_channels(shared: Path, settings: InputSettings) -> NDArray[np.float32]:
+    """Three real slices through preprocessing."""
+    root = shared / "ct-ich"
+    with (root / "slices.csv").open(newline="") as lines:
+        rows = [row for row in csv.DictReader(lines) if row["any"] == "1" and row["bone"]]
+    chosen = [rows[place] for place in (0, len(rows) // 2, -1)]
+    heads = [crop_head(rebuild_hu(root / row["brain"], root / row["bone"]), settings)[0] for row in chosen]
+    return to_channels(np.stack(heads), settings)
+
+
+@pytest.fixture(scope="module")
+def imagenet() -> Lite0:
+    torch.manual_seed(0)
+    network = Lite0()
+    load_imagenet(network)
+    return network.eval()
+
+
+FULL_SIZE = InputSettings(CropSettings(size=256))
+
+
+def maps_of(network: Lite0, channels: NDArray[np.float32]) -> NDArray[np.float32]:
+    with torch.inference_mode():
+        return np.asarray(network.logits_and_maps(torch.tensor(channels))[1][:, 0])
+
+
+def test_maps_of_generated_slices_are_grad_cam(imagenet: Lite0, monkeypatch: pytest.MonkeyPatch) -> None:
+    channels = generated_channels(3, FULL_SIZE)
+    assert_equal_up_to_one_constant(maps_of(imagenet, channels), grad_cam(imagenet, channels, monkeypatch))
+
+
+def test_maps_of_real_slices_are_grad_cam(
+    imagenet: Lite0, shared_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    channels = real_channels(shared_data, FULL_SIZE)
+    assert_equal_up_to_one_constant(maps_of(imagenet, channels), grad_cam(imagenet, channels, monkeypatch))
+
+
+def test_maps_of_the_bundle_are_grad_cam_of_the_same_weights(
+    network: Lite0, bundle: Bundle, exported: Path, shared_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    channels = real_channels(shared_data, bundle.manifest.input)
+    cams = grad_cam(rounded(network, exported / MODEL_FILE), channels, monkeypatch)
+    maps = bundle.run(channels)[1]
+    assert maps.max() > 0, "no map has a hot cell: nothing is compared"
+    cells = maps.shape[1] * maps.shape[2]
+    np.testing.assert_allclose(np.maximum(maps, 0), cams * cells, rtol=0, atol=5e-4)
+
+
+# --- the run and its bundle ---
+
+
+def test_the_bundle_opens_and_says_what_it_is(bundle: Bundle, finished_experiment: Experiment) -> None:
+    assert bundle.label == "tiny 0.0.1"
+    assert bundle.manifest.input == finished_experiment.input
+    assert bundle.manifest.rules.slice_threshold == 0.8
+
+
+def test_the_manifest_is_json_that_anyone_can_read(exported: Path) -> None:
+    def refuse(name: str) -> None:
+        raise AssertionError(f"{name} is no JSON")
+
+    json.loads((exported / "manifest.json").read_text(), parse_constant=refuse)
+
+
+def test_the_manifest_names_what_made_it(bundle: Bundle, finished_run: Path) -> None:
+    made_by = bundle.manifest.made_by
+    assert made_by["run"] == finished_run.name
+    assert made_by["commit"] == json.loads((finished_run / MADE_BY_FILE).read_text())["commit"]
+    assert (made_by["seed"], made_by["folds"]) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("missing", "command"), [("out_of_fold.parquet", "crossval"), (FINISHED_FILE, "train")]
+)
+def test_a_run_that_is_not_trained_and_cross_validated_is_refused(
+    missing: str, command: str, finished_run: Path, tmp_path: Path
+) -> None:
+    for name in {EXPERIMENT_FILE, FINISHED_FILE, "out_of_fold.parquet"} - {missing}:
+        (tmp_path / name).write_bytes((finished_run / name).read_bytes())
+    with pytest.raises(ExperimentError, match=rf"no {missing}; run `cruor {command}`"):
+        export_run(tmp_path, tmp_path / "bundle", BundleName("x", "1"))
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_the_default_rule_is_the_one_with_the_best_balance(bundle: Bundle, out_of_fold: pd.DataFrame) -> None:
+    studies = cross_fitted_studies(out_of_fold, 0.8)
+    balance = {rule: balanced_accuracy(studies, called) for rule, called in rule_calls(studies).items()}
+    assert set(balance) == set(RULES)
+    assert balance[bundle.manifest.rules.default] == max(balance.values())
+    assert all(f"{rule} {value:.3f}" in bundle.manifest.rules.default_why for rule, value in balance.items())
+
+
+def test_a_study_is_called_by_the_papers_rule_when_enough_slices_are_positive() -> None:
+    studies = pd.DataFrame(
+        {
+            "label": [True, False, True, False],
+            "probability": [0.9, 0.1, 0.8, 0.2],
+            "positive_slices": [2, 1, 3, 0],
+            "slice_count": [50, 20, 50, 20],
+            "fold": [0, 0, 1, 1],
+        }
+    )
+    calls = rule_calls(studies)
+    assert calls["paper-5"].tolist() == [False, True, True, False]
+    assert calls["paper-2.5"].tolist() == [True, True, True, False]
+    assert calls[PROBABILITY].tolist() == [True, False, True, False]
+
+
+# --- figures, terms and the card ---
+
+
+@pytest.mark.usefixtures("few_rounds")
+def test_a_subtype_is_measured_on_the_slices_where_it_is_known(out_of_fold: pd.DataFrame) -> None:
+    slices = out_of_fold.copy()
+    slices.loc[slices["any"] == 1, "subdural"] = [1.0, np.nan] * (int(slices["any"].sum()) // 2)
+    figures = {figure.name: figure for figure in slice_figures(slices, fit_slice_calibration(slices))}
+    known = int(slices["subdural"].notna().sum())
+    assert (
+        figures["slice.roc_auc[subdural]"].cases
+        == f"{known} slices ({int((slices['subdural'] == 1).sum())} positive)"
+    )
+
+
+@pytest.mark.usefixtures("few_rounds")
+def test_what_cannot_be_measured_is_left_out(out_of_fold: pd.DataFrame, bundle: Bundle) -> None:
+    slices = out_of_fold.assign(epidural=0.0)
+    names = {figure.name for figure in measured(slice_figures(slices, fit_slice_calibration(slices)))}
+    assert "slice.roc_auc[epidural]" not in names
+    assert "slice.roc_auc[all]" in names
+    assert all(math.isfinite(figure.low + figure.high + figure.value) for figure in bundle.manifest.figures)
+
+
+def test_every_source_is_measured_by_itself_and_over_all(bundle: Bundle) -> None:
+    names = {figure.name for figure in bundle.manifest.figures}
+    for source in ("all", "ct-ich", "rsna-sample"):
+        kinds = ("slice.roc_auc", "slice.average_precision", "study.roc_auc")
+        assert {f"{kind}[{source}]" for kind in kinds} <= names
+    assert {f"study.{kind}[{rule}]" for kind in ("sensitivity", "specificity") for rule in RULES} <= names
+
+
+def test_a_figure_lies_in_its_interval(bundle: Bundle) -> None:
+    assert all(figure.low <= figure.value <= figure.high for figure in bundle.manifest.figures)
+
+
+@pytest.fixture
+def few_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(export, "bootstrap", partial(bootstrap, rounds=20))
+
+
+def of_sources(*names: str) -> pd.DataFrame:
+    return pd.DataFrame({"source": names, "patient_id": names, "any": [1.0] * len(names)})
+
+
+@pytest.mark.parametrize(
+    ("sources", "strict"),
+    [
+        (("ct-ich",), False),
+        (("ct-ich", "rsna-sample"), True),
+        (("rsna-train",), True),
+        (("ct-ich", "a set nobody knows"), True),
+    ],
+)
+def test_the_strictest_terms_win(sources: tuple[str, ...], strict: bool) -> None:
+    terms = strictest_terms(of_sources(*sources))
+    assert terms.startswith(STRICTEST if strict else "CC BY 4.0")
+    assert all((source in terms) is (strict and source != "ct-ich") for source in sources)
+
+
+def test_a_source_whose_terms_are_not_known_has_the_strictest() -> None:
+    (source,) = data_sources(of_sources("a set nobody knows"))
+    assert source.terms == STRICTEST
+
+
+class TestCard:
+    @pytest.fixture
+    def card(self, exported: Path) -> str:
+        return (exported / "README.md").read_text()
+
+    def test_it_names_every_source_with_its_terms_and_counts(self, card: str, bundle: Bundle) -> None:
+        assert {source.name for source in bundle.manifest.data} == {"ct-ich", "rsna-sample"}
+        for source in bundle.manifest.data:
+            assert f"| {source.name} | {TERMS[source.name]} | 12 | 60 | 18 |" in card
+
+    def test_it_states_the_terms_of_the_weights(self, card: str, bundle: Bundle) -> None:
+        assert f"**Terms of the weights:** {bundle.manifest.terms}." in card
+        assert "not a medical device" in card
+
+    def test_it_tells_that_the_split_is_by_patient(self, card: str) -> None:
+        assert "Split by patient into 2 folds, seed 1" in card
+
+    def test_it_gives_every_figure_with_its_interval(self, card: str, bundle: Bundle) -> None:
+        assert bundle.manifest.figures
+        for figure in bundle.manifest.figures:
+            interval = f"{figure.value:.3f} | {figure.low:.3f} to {figure.high:.3f}"
+            assert f"| {figure.name} | {interval} | {figure.cases} |" in card
+
+    def test_it_tells_what_has_not_been_tried(self, card: str, bundle: Bundle) -> None:
+        assert bundle.manifest.untried
+        assert all(f"- {item}\n" in card for item in bundle.manifest.untried)
+
+    def test_it_cites_where_data_drawings_and_first_weights_come_from(self, card: str) -> None:
+        assert all(name in card for name in ("Hssayeni", "Flanders", "BLAST-CT", "ImageNet weights"))
+
+    def test_it_claims_nothing_of_what_was_not_used(self, bundle: Bundle) -> None:
+        manifest = replace(
+            bundle.manifest,
+            data=tuple(source for source in bundle.manifest.data if source.name == "ct-ich"),
+            made_by={**bundle.manifest.made_by, "drawn_blood": False, "first_weights": "random"},
+        )
+        card = render_card(manifest)
+        assert not [name for name in ("Flanders", "BLAST-CT", "ImageNet", "Left out of") if name in card]
+
+    def test_it_names_the_patients_that_were_left_out(self, bundle: Bundle) -> None:
+        left_out = {**bundle.manifest.made_by, "left_out_patients": ["CT-ICH-077", "CT-ICH-091"]}
+        card = render_card(replace(bundle.manifest, made_by=left_out))
+        assert "Left out of training, calibration and every figure: CT-ICH-077, CT-ICH-091." in card
+
+    def test_it_can_be_made_again_from_the_manifest(self, card: str, exported: Path, tmp_path: Path) -> None:
+        write_manifest(read_manifest(exported / "manifest.json"), tmp_path / "manifest.json")
+        assert render_card(read_manifest(tmp_path / "manifest.json")) == card

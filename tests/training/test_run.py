@@ -1,0 +1,214 @@
+"""`cruor.training.run`: a run goes on after a kill as if nothing had been, and is never overwritten."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from cruor.training.data import load_heads
+from cruor.training.experiment import Experiment, ExperimentError, load_experiment
+from cruor.training.module import SliceModule
+from cruor.training.run import (
+    EXPERIMENT_FILE,
+    FINISHED_FILE,
+    LAST_CHECKPOINT,
+    MADE_BY_FILE,
+    HeadsData,
+    fit,
+    open_run,
+    predict_logits,
+    provenance,
+    train,
+)
+from tests.training.samples import saved, tiny_experiment
+
+pytestmark = pytest.mark.filterwarnings("ignore:::lightning")
+
+KILLED_IN_THE_SECOND_EPOCH = """
+import os, signal, sys
+from pathlib import Path
+from cruor.training.module import SliceModule
+from cruor.training.run import train
+
+step = SliceModule.training_step
+
+def deadly(self, batch, batch_index):
+    if self.current_epoch == 1 and batch_index == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return step(self, batch, batch_index)
+
+SliceModule.training_step = deadly
+train(Path(sys.argv[1]), Path(sys.argv[2]))
+"""
+
+
+def weights(run: Path) -> dict[str, Tensor]:
+    state: dict[str, Tensor] = torch.load(run / LAST_CHECKPOINT, weights_only=True)["state_dict"]
+    return state
+
+
+def changed_step(monkeypatch: pytest.MonkeyPatch, before: Callable[[int, int], None]) -> None:
+    """Let `before(epoch, step)` be called ahead of each step of training."""
+    step = SliceModule.training_step
+
+    def watched(self: SliceModule, batch: tuple[Tensor, Tensor, Tensor], batch_index: int) -> Tensor:
+        before(self.current_epoch, batch_index)
+        return step(self, batch, batch_index)
+
+    monkeypatch.setattr(SliceModule, "training_step", watched)
+
+
+@pytest.fixture(scope="module")
+def experiment(prepared: Path) -> Experiment:
+    return tiny_experiment(prepared)
+
+
+@pytest.fixture(scope="module")
+def unbroken(experiment: Experiment, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("unbroken")
+    return train(saved(experiment, folder), folder)
+
+
+class TestResuming:
+    def test_a_killed_run_started_again_ends_with_the_weights_of_an_unbroken_one(
+        self, experiment: Experiment, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        file = saved(experiment, tmp_path)
+        command = [sys.executable, "-c", KILLED_IN_THE_SECOND_EPOCH, str(file), str(tmp_path)]
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+        killed = subprocess.run(command, env=environment, capture_output=True, check=False)
+        assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+        assert not (tmp_path / "tiny" / FINISHED_FILE).exists()
+        steps: list[tuple[int, int]] = []
+        changed_step(monkeypatch, lambda *step: steps.append(step))
+        resumed, whole = weights(train(file, tmp_path)), weights(unbroken)
+        assert steps == [(1, 0), (1, 1)]
+        assert resumed.keys() == whole.keys()
+        assert not [name for name in whole if not torch.equal(resumed[name], whole[name])]
+
+    def test_an_interrupted_run_is_not_finished(
+        self, experiment: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def interrupt(epoch: int, step: int) -> None:
+            raise KeyboardInterrupt
+
+        changed_step(monkeypatch, interrupt)
+        handler = signal.getsignal(signal.SIGINT)
+        try:
+            with pytest.raises((KeyboardInterrupt, SystemExit)):
+                train(saved(experiment, tmp_path), tmp_path)
+        finally:
+            signal.signal(signal.SIGINT, handler)  # Lightning turns it off
+        assert not (tmp_path / "tiny" / FINISHED_FILE).exists()
+
+    def test_a_run_killed_after_its_last_epoch_is_finished_without_another_step(
+        self, experiment: Experiment, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        run = open_run(experiment, tmp_path)
+        (run / LAST_CHECKPOINT).write_bytes((unbroken / LAST_CHECKPOINT).read_bytes())
+        steps: list[tuple[int, int]] = []
+        changed_step(monkeypatch, lambda *step: steps.append(step))
+        train(saved(experiment, tmp_path), tmp_path)
+        assert steps == []
+        assert (run / FINISHED_FILE).exists()
+
+
+class TestRunFolder:
+    def test_a_finished_code_is_never_overwritten(self, experiment: Experiment, unbroken: Path) -> None:
+        file = saved(experiment, unbroken.parent)
+        before = {path: path.stat().st_mtime_ns for path in unbroken.rglob("*")}
+        with pytest.raises(ExperimentError, match=r"finished and never overwritten.*another code"):
+            train(file, unbroken.parent)
+        assert {path: path.stat().st_mtime_ns for path in unbroken.rglob("*")} == before
+
+    def test_another_experiment_of_the_same_code_is_refused(
+        self, experiment: Experiment, tmp_path: Path
+    ) -> None:
+        open_run(experiment, tmp_path)
+        other = replace(experiment, training=replace(experiment.training, seed=2))
+        with pytest.raises(ExperimentError, match="another experiment of this code"):
+            train(saved(other, tmp_path), tmp_path)
+        assert load_experiment(tmp_path / "tiny" / EXPERIMENT_FILE) == experiment
+
+    def test_the_same_experiment_finds_its_folder_again(self, experiment: Experiment, tmp_path: Path) -> None:
+        run = open_run(experiment, tmp_path)
+        first = (run / MADE_BY_FILE).read_bytes()
+        assert open_run(experiment, tmp_path) == run
+        assert (run / MADE_BY_FILE).read_bytes() == first
+
+    def test_what_made_the_run_stands_in_it_before_the_experiment(
+        self, experiment: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def killed() -> dict[str, object]:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr("cruor.training.run.provenance", killed)
+        with pytest.raises(KeyboardInterrupt):
+            open_run(experiment, tmp_path)
+        assert not (tmp_path / "tiny" / EXPERIMENT_FILE).exists()
+
+    def test_made_by_names_commit_and_versions(self, unbroken: Path) -> None:
+        made_by = json.loads((unbroken / MADE_BY_FILE).read_text())
+        assert made_by["packages"]["torch"] == importlib.metadata.version("torch")
+        assert {"cruor", "timm", "lightning", "numpy"} <= set(made_by["packages"])
+        assert made_by["commit"] is None or len(made_by["commit"]) == 40
+        assert made_by["python"] == ".".join(map(str, sys.version_info[:3]))
+
+    def test_the_commit_is_that_of_the_code(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        root = Path(__file__).parents[2]
+        if not (root / ".git").exists():
+            pytest.skip("the code stands in no git repository")
+        told = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=True
+        )
+        monkeypatch.chdir(tmp_path)
+        assert provenance()["commit"] == told.stdout.strip()
+
+    def test_without_git_the_commit_is_unknown(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("PATH", "")
+        assert provenance()["commit"] is None
+
+
+class TestEpochs:
+    def test_each_epoch_draws_other_negatives_and_every_positive(self, experiment: Experiment) -> None:
+        heads = load_heads(experiment.data, experiment.input)
+        data = HeadsData(heads, np.arange(len(heads.index)), experiment)
+        first, second = set(data.epoch_rows(0).tolist()), set(data.epoch_rows(1).tolist())
+        positive = set(np.flatnonzero(heads.labels[:, 0] == 1).tolist())
+        assert positive <= first & second
+        assert first != second
+
+    def test_every_epoch_has_as_many_steps_as_the_schedule_counts(self, unbroken: Path) -> None:
+        checkpoint = torch.load(unbroken / LAST_CHECKPOINT, weights_only=True)
+        (schedule,) = checkpoint["lr_schedulers"]
+        assert (checkpoint["global_step"], schedule["total_steps"]) == (4, 4)
+
+
+class TestPredicting:
+    def test_logits_come_in_the_order_of_the_rows_and_without_chance(self, experiment: Experiment) -> None:
+        heads = load_heads(experiment.data, experiment.input)
+        module = SliceModule(experiment, steps_per_epoch=1).eval()
+        rows = np.array([7, 1, 33])
+        logits = predict_logits(module, heads, rows)
+        assert (logits.shape, logits.dtype) == ((3, 6), np.float32)
+        np.testing.assert_allclose(logits[1], predict_logits(module, heads, rows[1:2])[0], atol=1e-5)
+
+    def test_a_trained_module_comes_back_ready_to_predict(
+        self, experiment: Experiment, unbroken: Path
+    ) -> None:
+        heads = load_heads(experiment.data, experiment.input)
+        module = fit(experiment, heads, np.arange(len(heads.index)), unbroken)
+        assert not module.network.training
+        torch.testing.assert_close(module.state_dict(), weights(unbroken))

@@ -16,7 +16,6 @@ from PIL import Image
 from cruor.dicom.head import cell_size, head_mask
 from cruor.dicom.pixels import AIR_HU
 
-
 Value = TypeVar("Value", bound=np.generic)
 
 

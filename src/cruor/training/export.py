@@ -45,8 +45,10 @@ from cruor.training.evaluation.metrics import (
     Estimate,
     average_precision,
     bootstrap,
+    called_share,
     roc_auc,
     sensitivity,
+    spared_share,
     specificity,
 )
 from cruor.training.experiment import Experiment, ExperimentError, load_experiment
@@ -267,9 +269,10 @@ def slice_figures(slices: pd.DataFrame, calibration: SliceCalibration) -> Iterat
         yield _figure(
             f"slice.average_precision[{name}]", bootstrap(average_precision, labels, scores, patients), cases
         )
-        called = 1 / (1 + np.exp(-scores)) > SLICE_THRESHOLD
-        yield _figure(f"slice.sensitivity@{SLICE_THRESHOLD}[{name}]", sensitivity(labels, called), cases)
-        yield _figure(f"slice.specificity@{SLICE_THRESHOLD}[{name}]", specificity(labels, called), cases)
+        called = (1 / (1 + np.exp(-scores)) > SLICE_THRESHOLD).astype(float)
+        at = f"@{SLICE_THRESHOLD}[{name}]"
+        yield _figure(f"slice.sensitivity{at}", bootstrap(called_share, labels, called, patients), cases)
+        yield _figure(f"slice.specificity{at}", bootstrap(spared_share, labels, called, patients), cases)
     for label in LABELS[1:]:
         known = slices[slices[label].notna()]
         labels, scores = known[label].to_numpy() == 1, known[f"logit_{label}"].to_numpy(dtype=float)
@@ -309,7 +312,7 @@ def _figure(name: str, estimate: Estimate, cases: str) -> Figure:
         low=round(estimate.low, 4),
         high=round(estimate.high, 4),
         cases=cases,
-        origin="out-of-fold, `cruor crossval`; exact binomial or bootstrap over patients, 95 %",
+        origin="out of fold, `cruor crossval`; exact binomial for shares of studies, else bootstrap by patient, 95 %",
     )
 
 

@@ -35,6 +35,16 @@ def average_precision(labels: Labels, scores: Scores) -> float:
     return float(average_precision_score(labels, scores)) if labels.any() else float("nan")
 
 
+def called_share(labels: Labels, called: Scores) -> float:
+    """Sensitivity as a metric to resample: the share of positive cases with `called` 1 rather than 0."""
+    return float(called[labels].mean()) if labels.any() else float("nan")
+
+
+def spared_share(labels: Labels, called: Scores) -> float:
+    """Specificity as a metric to resample: the share of negative cases with `called` 0 rather than 1."""
+    return float(1 - called[~labels].mean()) if not labels.all() else float("nan")
+
+
 def bootstrap(
     metric: Metric,
     labels: Labels,

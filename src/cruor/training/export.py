@@ -60,6 +60,11 @@ from cruor.training.run import EXPERIMENT_FILE, FINISHED_FILE, LAST_CHECKPOINT, 
 SLICE_THRESHOLD = 0.8
 """The paper's (section 2.4)."""
 
+FIGURE_ORIGIN = (
+    "out of fold, `cruor crossval`; 95 % intervals: exact binomial for shares of studies, "
+    "else 1,000 bootstrap draws of patients"
+)
+
 HALF_FROM = 1024
 """Tensors of at least as many values are stored in half precision; the rest is too small to matter."""
 
@@ -312,7 +317,7 @@ def _figure(name: str, estimate: Estimate, cases: str) -> Figure:
         low=round(estimate.low, 4),
         high=round(estimate.high, 4),
         cases=cases,
-        origin="out of fold, `cruor crossval`; exact binomial for shares of studies, else bootstrap by patient, 95 %",
+        origin=FIGURE_ORIGIN,
     )
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
+from threadpoolctl import threadpool_limits
 
 from cruor.training import export
 from cruor.training.crossval import OUT_OF_FOLD, crossvalidate
@@ -16,6 +19,16 @@ from cruor.training.experiment import Experiment, NetworkSettings, load_experime
 from cruor.training.export import BundleName, export_run
 from cruor.training.run import EXPERIMENT_FILE, train
 from tests.training.samples import prepare_some, saved, tiny_experiment
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Threads cost more than they give on inputs so small, and beside other work they wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with threadpool_limits(1):
+        yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

@@ -112,24 +112,27 @@ class TestStudies:
             read = study_probability(1 / (1 + np.exp(-logits)), head)
             assert read == pytest.approx(1 / (1 + np.exp(-score)), abs=1e-9)
 
-    def test_a_study_with_blood_scores_higher(self) -> None:
-        studies = cross_fitted_studies(simulated(), 0.8)
-        with_blood = studies["label"].to_numpy()
+    def test_a_study_with_blood_scores_higher(self, scored: pd.DataFrame) -> None:
+        studies, with_blood = scored, scored["label"].to_numpy()
         assert studies["probability"][with_blood].mean() > studies["probability"][~with_blood].mean() + 0.2
 
-    def test_every_complete_study_is_scored_once(self) -> None:
-        studies = cross_fitted_studies(simulated(), 0.8)
-        assert sorted(studies["study_instance_uid"]) == [f"S{i:03d}" for i in range(60)]
-        assert set(studies["slice_count"]) == {12}
+    def test_every_complete_study_is_scored_once(self, scored: pd.DataFrame) -> None:
+        assert sorted(scored["study_instance_uid"]) == [f"S{i:03d}" for i in range(60)]
+        assert set(scored["slice_count"]) == {12}
 
-    def test_slices_above_the_threshold_are_counted(self) -> None:
+    def test_slices_above_the_threshold_are_counted(self, scored: pd.DataFrame) -> None:
         slices = simulated()
-        studies = cross_fitted_studies(slices, 0.8)
         others = fit_slice_calibration(slices[slices["fold"] != 0])
         first = slices[slices["study_instance_uid"] == "S000"]
         wanted = int((1 / (1 + np.exp(-calibrated_logits(first, others))) > 0.8).sum())
-        counted = studies[studies["study_instance_uid"] == "S000"]["positive_slices"]
+        counted = scored[scored["study_instance_uid"] == "S000"]["positive_slices"]
         assert counted.tolist() == [wanted]
+
+
+@pytest.fixture(scope="module")
+def scored() -> pd.DataFrame:
+    """The simulated studies with their cross-fitted scores."""
+    return cross_fitted_studies(simulated(), 0.8)
 
 
 def relabelled(slices: pd.DataFrame, fold: int) -> pd.DataFrame:
@@ -140,9 +143,8 @@ def relabelled(slices: pd.DataFrame, fold: int) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize("fold", range(FOLDS))
-def test_the_labels_of_a_fold_do_not_touch_its_own_scores(fold: int) -> None:
-    slices = simulated()
-    true, turned = (cross_fitted_studies(table, 0.8) for table in (slices, relabelled(slices, fold)))
+def test_the_labels_of_a_fold_do_not_touch_its_own_scores(scored: pd.DataFrame, fold: int) -> None:
+    true, turned = scored, cross_fitted_studies(relabelled(simulated(), fold), 0.8)
     own = (true["fold"] == fold).to_numpy()
     score = ["probability", "positive_slices"]
     pd.testing.assert_frame_equal(true.loc[own, score], turned.loc[own, score])
@@ -150,8 +152,10 @@ def test_the_labels_of_a_fold_do_not_touch_its_own_scores(fold: int) -> None:
 
 
 @pytest.mark.parametrize("fold", range(FOLDS))
-def test_the_labels_of_a_fold_do_not_touch_the_threshold_that_calls_it(fold: int) -> None:
-    studies = cross_fitted_studies(simulated(), 0.8)
+def test_the_labels_of_a_fold_do_not_touch_the_threshold_that_calls_it(
+    scored: pd.DataFrame, fold: int
+) -> None:
+    studies = scored
     own = (studies["fold"] == fold).to_numpy()
     turned = studies.assign(label=studies["label"] ^ own)
     np.testing.assert_array_equal(calls_by_other_folds(studies)[own], calls_by_other_folds(turned)[own])
@@ -179,8 +183,8 @@ class TestBestBalance:
         assert best_balance(labels, chances) in (pytest.approx(0.35), pytest.approx(0.65))
 
 
-def test_the_operating_point_says_where_its_threshold_comes_from() -> None:
-    studies = cross_fitted_studies(simulated(), 0.8)
+def test_the_operating_point_says_where_its_threshold_comes_from(scored: pd.DataFrame) -> None:
+    studies = scored
     point = operating_point(studies)
     assert point.threshold == best_balance(studies["label"].to_numpy(), studies["probability"].to_numpy())
     assert "60 studies" in point.origin and "3 folds by patient" in point.origin

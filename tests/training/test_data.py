@@ -138,7 +138,7 @@ class TestDrawEpoch:
     ROWS = np.arange(3, 50)
 
     def drawn(self, ratio: float, seed: int = 7) -> list[int]:
-        return draw_epoch(self.LABEL, self.ROWS, ratio, seed).tolist()
+        return [int(row) for row in draw_epoch(self.LABEL, self.ROWS, ratio, seed)]
 
     def test_every_positive_slice_is_in_every_epoch(self) -> None:
         positive = set(self.ROWS[self.LABEL[self.ROWS] == 1].tolist())

@@ -30,7 +30,8 @@ def _drawn(folder: Path, *rows: tuple[str, str, int]) -> Path:
 def test_the_three_kinds_of_blood_are_added(tmp_path: Path) -> None:
     picture = Drawings(_drawn(tmp_path, ("ct-ich", "050_07", 150))).of("ct-ich", "050_07")
     assert picture is not None
-    assert (picture.dtype, picture.shape, picture[1, 1], picture.sum()) == (np.uint8, (3, 3), 210, 210)
+    assert (picture.shape, int(picture[1, 1]), int(picture.sum())) == ((3, 3), 210, 210)
+    assert picture.dtype == np.uint8
 
 
 def test_their_sum_stays_a_probability(tmp_path: Path) -> None:

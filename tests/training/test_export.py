@@ -9,6 +9,7 @@ import math
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -72,7 +73,7 @@ def halved(values: Tensor) -> Tensor:
     return values.half().float() if values.numel() >= HALF_FROM else values
 
 
-def fold(convolution: nn.Module, norm: nn.Module) -> None:
+def fold(convolution: nn.Conv2d, norm: Any) -> None:
     """Put a normalisation into the weights of the convolution before it, as the exporter does; halve both."""
     factor = norm.weight / torch.sqrt(norm.running_var + norm.eps)
     bias = norm.bias - norm.running_mean * factor

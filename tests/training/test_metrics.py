@@ -96,7 +96,7 @@ def test_patients_are_drawn_whole() -> None:
     """Slices that say the same ten times over tell no more than one: the interval stays as wide."""
     one = bootstrap(roc_auc, LABELS[::5], SCORES[::5], PATIENTS[::5], rounds=100)
     tenfold = [np.repeat(values[::5], 10) for values in (LABELS, SCORES, PATIENTS)]
-    many = bootstrap(roc_auc, *tenfold, rounds=100)  # type: ignore[arg-type]
+    many = bootstrap(roc_auc, *tenfold, rounds=100)
     assert (many.low, many.high) == pytest.approx((one.low, one.high))
 
 

@@ -87,7 +87,7 @@ class TestResuming:
     ) -> None:
         file = saved(experiment, tmp_path)
         command = [sys.executable, "-c", KILLED_IN_THE_SECOND_EPOCH, str(file), str(tmp_path)]
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
         killed = subprocess.run(command, env=environment, capture_output=True, check=False)
         assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
         assert not (tmp_path / "tiny" / FINISHED_FILE).exists()
@@ -202,7 +202,7 @@ class TestPredicting:
         module = SliceModule(experiment, steps_per_epoch=1).eval()
         rows = np.array([7, 1, 33])
         logits = predict_logits(module, heads, rows)
-        assert (logits.shape, logits.dtype) == ((3, 6), np.float32)
+        assert logits.shape == (3, 6)
         np.testing.assert_allclose(logits[1], predict_logits(module, heads, rows[1:2])[0], atol=1e-5)
 
     def test_a_trained_module_comes_back_ready_to_predict(

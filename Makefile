@@ -9,7 +9,8 @@ DEMO := runs/demo
 
 demo: .venv/core
 ifdef STUDY
-	$(BIN)/cruor triage "$(STUDY)" --out "$(DEMO)/result"
+	rm -rf runs/study
+	$(BIN)/cruor triage "$(STUDY)" --out runs/study
 else
 	rm -rf $(DEMO)
 	$(BIN)/cruor demo $(DEMO)/studies

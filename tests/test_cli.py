@@ -93,6 +93,7 @@ def test_nothing_to_read_exits_with_1_and_says_so(bundle, tmp_path):
     run = triage(tmp_path, "--bundle", bundle)
     assert run.exit_code == 1
     assert "no DICOM study" in run.stderr
+    assert "notes.txt" in run.stderr
 
 
 @pytest.mark.parametrize(
@@ -195,3 +196,41 @@ def test_an_experiment_that_cannot_be_read_is_a_sentence_not_a_traceback(tmp_pat
     run = CliRunner().invoke(app, ["train", str(tmp_path / "none.yaml")])
     assert run.exit_code == 2
     assert "none.yaml" in run.stderr
+
+
+def test_a_slice_that_cannot_be_read_exits_with_1_though_the_study_is_decided(head, bundle, tmp_path):
+    folder = tmp_path / "head"
+    shutil.copytree(head, folder)
+    file = sorted(folder.iterdir())[0]
+    image = pydicom.dcmread(file)
+    del image.RescaleSlope
+    image.save_as(file)
+    run = triage(folder, "--bundle", bundle, "--json")
+    record = json.loads(run.stdout)
+    assert run.exit_code == 1
+    assert record["status"] == "DECIDED"
+    assert any(file.name in note for note in record["notes"])
+
+
+def test_an_out_that_cannot_be_made_is_refused_before_anything_is_read(head, bundle, tmp_path):
+    (tmp_path / "file").write_text("")
+    run = triage(head, "--bundle", bundle, "--out", tmp_path / "file" / "out")
+    assert run.exit_code == 2
+    assert "cannot be written to" in run.stderr
+
+
+def test_a_study_that_cannot_be_written_does_not_stop_the_next(head, stub, bundle, tmp_path, monkeypatch):
+    def full(result, out):
+        raise OSError(28, "No space left on device", str(out / "result.json"))
+
+    monkeypatch.setattr("cruor.report.files.write_study", full)
+    run = triage(head, stub, "--bundle", bundle, "--json", "--out", tmp_path / "out")
+    assert run.exit_code == 1
+    assert len(run.stdout.splitlines()) == 2
+    assert "result.json: cannot be written (No space left on device)" in run.stderr
+
+
+def test_a_path_that_cannot_be_looked_at_is_a_sentence(bundle):
+    run = triage("x" * 300, "--bundle", bundle)
+    assert run.exit_code == 2
+    assert "cannot be looked at" in run.stderr

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import enum
 import importlib.util
-from dataclasses import dataclass
+import tempfile
+import warnings
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -95,20 +97,19 @@ def triage(
 ) -> None:
     """Read every head CT study under PATH and tell which are suspected of intracranial hemorrhage."""
     for path in paths:
-        if not path.exists():
-            _stop(f"{path}: no such file or folder")
-    if out is not None and out.exists() and not out.is_dir():
-        _stop(f"{out}: is a file; --out needs a folder")
+        _check_path(path)
+    if out is not None:
+        _check_out(out)
     opened = _open_bundle(bundle)
     run = _read_all(paths, opened, rule, out, as_json)
     if not as_json:
         _show_table(run, opened.manifest.terms, out)
     for aside in run.found.damaged:
         _say(f"not read: {aside.name}: {aside.why}")
+    for failure in run.not_written:
+        _say(failure)
     if not run.found.studies:
-        _say(
-            f"no DICOM study under {', '.join(map(str, paths))}; {len(run.found.put_aside)} other files found"
-        )
+        _say(_nothing_found(paths, run.found))
     raise typer.Exit(Exit.ALL_DECIDED if run.all_decided else Exit.SOME_NOT_DECIDED)
 
 
@@ -194,11 +195,13 @@ class _Run:
 
     found: Found
     results: list[StudyResult]
+    not_written: list[str]
 
     @property
     def all_decided(self) -> bool:
-        decided = all(result.status == "DECIDED" for result in self.results)
-        return decided and bool(self.results) and not self.found.damaged
+        """Whether every study was decided, on all of its files, and everything was written."""
+        decided = all(result.status == "DECIDED" and not result.unread for result in self.results)
+        return decided and bool(self.results) and not self.found.damaged and not self.not_written
 
 
 def _read_all(paths: list[Path], bundle: Bundle, rule: str | None, out: Path | None, as_json: bool) -> _Run:
@@ -209,7 +212,7 @@ def _read_all(paths: list[Path], bundle: Bundle, rule: str | None, out: Path | N
     from cruor.report.page import write_page
     from cruor.report.record import record_json, study_record
 
-    results, cards = [], []
+    results, cards, not_written = [], [], []
     with _progress() as progress:
         bar = progress.add_task("finding files", total=None)
         found = find_studies(paths, lambda count: progress.update(bar, completed=count))
@@ -221,11 +224,49 @@ def _read_all(paths: list[Path], bundle: Bundle, rule: str | None, out: Path | N
             if as_json:
                 print(record_json(study_record(result)), flush=True)
             if out is not None:
-                cards.append(write_study(result, out))
-            results.append(result)
+                try:
+                    cards.append(write_study(result, out))
+                except OSError as error:
+                    not_written.append(f"{error.filename or out}: cannot be written ({error.strerror})")
+            results.append(
+                replace(result, slices=())
+            )  # maps and headers of every study would fill the memory
     if out is not None:
-        write_page(cards, found.put_aside, out, bundle.manifest.rules.slice_threshold)
-    return _Run(found, results)
+        try:
+            manifest = bundle.manifest
+            write_page(cards, found.put_aside, out, manifest.rules.slice_threshold, manifest.terms)
+        except OSError as error:
+            not_written.append(f"{error.filename or out}: cannot be written ({error.strerror})")
+    return _Run(found, results, not_written)
+
+
+def _check_path(path: Path) -> None:
+    try:
+        path.stat()
+    except FileNotFoundError:
+        _stop(f"{path}: no such file or folder")
+    except OSError as error:
+        _stop(f"{path}: cannot be looked at ({error.strerror})")
+
+
+def _check_out(out: Path) -> None:
+    """Make the folder and try it before anything is read: what was read must not be lost."""
+    if out.exists() and not out.is_dir():
+        _stop(f"{out}: is a file; --out needs a folder")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            pass
+    except OSError as error:
+        _stop(f"{out}: cannot be written to ({error.strerror}); name another folder")
+
+
+def _nothing_found(paths: list[Path], found: Found) -> str:
+    sentence = f"no DICOM study under {', '.join(map(str, paths))}"
+    if not found.put_aside:
+        return f"{sentence}: there are no files; name the folder that holds the study"
+    first = found.put_aside[0]
+    return f"{sentence}; files found: {len(found.put_aside)}, the first: {first.name}: {first.why}"
 
 
 def _progress() -> Progress:
@@ -277,4 +318,5 @@ def _stop(sentence: str) -> NoReturn:
 
 def main() -> None:
     """Entry point of the command."""
+    warnings.filterwarnings("ignore", module="pydicom")  # what matters of a file is said in cruor's own words
     app()

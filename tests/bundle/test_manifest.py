@@ -57,3 +57,34 @@ def test_what_is_no_manifest_is_refused_with_the_file_named(tmp_path, text):
     path.write_text(text)
     with pytest.raises(BundleError, match=r"manifest\.json"):
         read_manifest(path)
+
+
+@pytest.mark.parametrize(
+    ("field", "path", "value"),
+    [
+        ("outputs", ("outputs",), ["subdural", "any"]),
+        ("map_scale", ("map_scale",), 0.0),
+        ("input.std", ("input", "std"), 0.0),
+        ("calibration.slope", ("calibration", "slope"), [-1.0] * 6),
+        ("study_head.features", ("study_head", "features"), ["maximum", "peak"]),
+        ("study_head.weights", ("study_head", "weights"), [1.0]),
+        ("rules.default", ("rules", "default"), "paper-7"),
+        ("rules.slice_threshold", ("rules", "slice_threshold"), 1.5),
+        ("rules.operating_point.threshold", ("rules", "operating_point", "threshold"), 99.0),
+    ],
+)
+def test_a_value_that_would_answer_wrongly_in_silence_is_refused_by_field(file, field, path, value):
+    content = json.loads(file.read_text())
+    place = content
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = value
+    file.write_text(json.dumps(content))
+    with pytest.raises(BundleError, match=f"'{field}'"):
+        read_manifest(file)
+
+
+def test_nan_is_no_number_of_a_manifest(file):
+    file.write_text(file.read_text().replace('"map_scale": 50.0', '"map_scale": NaN'))
+    with pytest.raises(BundleError, match="NaN"):
+        read_manifest(file)

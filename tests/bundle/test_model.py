@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -43,7 +46,6 @@ def test_a_bundle_made_for_other_preprocessing_is_refused_by_the_field_that_diff
     [
         ("input.crop.size", {"input": InputSettings(CropSettings(size=128))}),
         ("input.windows_hu", {"input": InputSettings(CropSettings(size=64), windows_hu=((0, 80),))}),
-        ("outputs", {"outputs": ("any",)}),
         ("calibration.slope", {"calibration": SliceCalibration((1.0,), (0.0,) * 6)}),
     ],
 )
@@ -99,3 +101,18 @@ def test_a_shipped_bundle_weighs_at_most_20_megabytes():
 def test_graph_of_one_window_needs_a_manifest_of_one_window(tmp_path):
     one = InputSettings(CropSettings(size=64), windows_hu=((0, 80),))
     assert open_bundle(str(write_bundle(tmp_path / "b", tiny_graph(windows=1), input=one)))
+
+
+def test_onnxruntime_sends_and_keeps_no_telemetry(tmp_path):
+    code = (
+        "import os; from cruor.bundle.model import open_bundle; open_bundle('lite0');"
+        "print(os.environ['ORT_DISABLE_TELEMETRY'])"
+    )
+    home = tmp_path / "home"
+    home.mkdir()
+    environment = {"PATH": "/usr/bin:/bin", "HOME": str(home), "XDG_CACHE_HOME": str(home / "cache")}
+    run = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert run.stdout.strip() == "1"
+    assert [path for path in home.rglob("*") if "icrosoft" in str(path) or "onnxruntime" in str(path)] == []

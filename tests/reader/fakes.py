@@ -34,6 +34,14 @@ class BrightBlood:
         return [maps.mean((2, 3)) * 60 - 4, maps]
 
 
+class NoNumbers(BrightBlood):
+    """A session that gives NaN."""
+
+    def run(self, names, feeds):
+        logits, maps = super().run(names, feeds)
+        return [logits * np.nan, maps]
+
+
 class Broken:
     """A session that fails."""
 

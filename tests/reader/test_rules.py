@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cruor.bundle.manifest import OperatingPoint, Rules
+from cruor.bundle.manifest import RULES, OperatingPoint, Rules
 from cruor.cli import RuleName
-from cruor.reader.rules import PAPER_TENTHS, PROBABILITY, RULES, is_suspected, slices_needed
+from cruor.reader.rules import PAPER_TENTHS, PROBABILITY, explain, is_suspected, slices_needed
 
 BUNDLE_RULES = Rules(PROBABILITY, "", 0.8, OperatingPoint("balanced", 0.5, ""))
 
@@ -53,4 +53,9 @@ def test_there_is_no_default_answer_for_an_unknown_rule():
 
 
 def test_the_command_line_offers_just_these_rules():
-    assert tuple(RuleName) == RULES
+    assert tuple(RuleName) == RULES == (PROBABILITY, *PAPER_TENTHS)
+
+
+def test_the_sentence_names_the_numbers_the_decision_rests_on():
+    assert "1 of 28 slices above 0.8, suspected from 2" in explain("paper-5", BUNDLE_RULES, 0.3, 1, 28)
+    assert "0.300, suspected from 0.500" in explain("probability", BUNDLE_RULES, 0.3, 1, 28)

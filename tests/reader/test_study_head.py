@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from cruor.bundle.manifest import StudyHead
+from cruor.bundle.manifest import STUDY_FEATURES, StudyHead
 from cruor.reader.study_head import FEATURES, study_features, study_probability, to_logits
 
 HEAD = StudyHead(("peak", "top_mean"), (0.7, 0.5), -1.0)
@@ -41,6 +41,10 @@ def test_every_feature_is_finite_for_any_number_of_slices(slices):
     for certain in (0.0, 0.5, 1.0):
         logits = to_logits(np.full(slices, certain))
         assert np.isfinite(study_features(logits, tuple(FEATURES))).all()
+
+
+def test_a_manifest_may_name_just_these_features():
+    assert set(FEATURES) == set(STUDY_FEATURES)
 
 
 def test_a_feature_that_is_not_known_is_an_error():

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 from cruor.preprocessing.channels import InputSettings
 from cruor.records import RecordError, build_record, plain_record
+
+OUTPUTS = ("any", "epidural", "intraparenchymal", "intraventricular", "subarachnoid", "subdural")
+"""The network's outputs in the order of the RSNA 2019 labels: any hemorrhage, and the five subtypes."""
+
+RULES = ("probability", "paper-2.5", "paper-5", "paper-10")
+"""How slices can decide a study; `reader.rules` does it."""
+
+STUDY_FEATURES = ("peak", "top_mean")
+"""What a study head can look at; `reader.study_head` computes it."""
 
 FORMAT = 1
 """Of manifest.json. Raised when a reader of the old one would misread the new one."""
@@ -133,7 +143,7 @@ def read_manifest(path: Path) -> Manifest:
         BundleError: not JSON, another format, an unknown or missing field, or a value of the wrong type.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_constant)
     except (OSError, ValueError) as error:
         raise BundleError(f"{path}: cannot be read as JSON ({error}); fetch the bundle again") from error
     found = content.get("format") if isinstance(content, dict) else None
@@ -142,9 +152,37 @@ def read_manifest(path: Path) -> Manifest:
             f"{path}: field 'format' is {found!r}, this cruor reads {FORMAT}; use a matching version"
         )
     try:
-        return cast(Manifest, build_record(Manifest, content, str(path)))
+        manifest = cast(Manifest, build_record(Manifest, content, str(path)))
     except RecordError as error:
         raise BundleError(str(error)) from error
+    for field, wrong in _senseless(manifest).items():
+        if wrong:
+            raise BundleError(f"{path}: field {field!r} makes no sense; fetch or export the bundle again")
+    return manifest
+
+
+def _no_constant(word: str) -> None:
+    raise ValueError(f"{word} is no number")
+
+
+def _senseless(manifest: Manifest) -> dict[str, bool]:
+    """Field -> whether its value would give wrong answers quietly."""
+    head, rules, settings = manifest.study_head, manifest.rules, manifest.input
+    numbers = (*manifest.calibration.slope, *manifest.calibration.intercept, *head.weights, head.intercept)
+    return {
+        "outputs": manifest.outputs != OUTPUTS,
+        "map_scale": not 0 < manifest.map_scale < math.inf,
+        "input.std": not settings.std > 0,
+        "input.crop.size": settings.crop.size < 1,
+        "input.windows_hu": any(low >= high for low, high in settings.windows_hu),
+        "calibration or study_head": not all(map(math.isfinite, numbers)),
+        "calibration.slope": any(slope <= 0 for slope in manifest.calibration.slope),
+        "study_head.features": not set(head.features) <= set(STUDY_FEATURES),
+        "study_head.weights": len(head.weights) != len(head.features),
+        "rules.default": rules.default not in RULES,
+        "rules.slice_threshold": not 0 < rules.slice_threshold < 1,
+        "rules.operating_point.threshold": not 0 < rules.operating_point.threshold < 1,
+    }
 
 
 def write_manifest(manifest: Manifest, path: Path) -> None:

@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
+
+# Read by onnxruntime when it is imported: nothing leaves the machine, and no file is written for it.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+import onnxruntime
 
 from cruor.bundle.manifest import BundleError, Manifest, read_manifest
 from cruor.preprocessing.channels import PREPROCESSING

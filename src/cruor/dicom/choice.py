@@ -23,6 +23,9 @@ from cruor.dicom.pixels import absurd_because, read_hu
 MIN_BRAIN_SLICES = 8
 """Fewer slices with brain are no head CT to answer for: 8 slices of 5 mm are a third of a brain."""
 
+MIN_BRAIN_MM = 40.0
+"""The same for thin slices: brain over less than this is a part of a head."""
+
 SAMPLE, SAMPLE_EVERY, SAMPLE_AT_MOST = 9, 12, 24
 """Slices decoded of a candidate, spread over its length; of long series (head and trunk) one in twelve,
 so that the head is not missed between two of them."""
@@ -54,6 +57,8 @@ _NOT_HU = ("MGML", "Z_EFF", "ED", "EDW", "PCT", "OD")
 _PLAIN = re.compile(
     r"WITHOUT|W/?O\b|NON[- ]?(CON|ENH|CE)|PLAIN|NATIVE|NATIV\b|UNENHANCED|NCCT|\bC-(?!\w)|PRE[- ]?CON", re.I
 )
+_BOTH = re.compile(r"W(ITH)?\s*(/|&|\+|AND)\s*(W/?O\b|WITHOUT)", re.I)
+"""A protocol of two phases, "W/WO CONTRAST": says nothing of the one series."""
 _CONTRAST = re.compile(
     r"CONTRAST|\bPOST[- ]?(CM|KM|GAD|INJ|ENH|IV)|\bCE\b|C\+|\bCT[AVP]\b|ANGIO|VENOUS|ARTERIAL|PERFUSION"
     r"|ENHANCED",
@@ -68,6 +73,7 @@ class _Verdict:
     why: str
     ask: str
     far: int
+    unreadable: bool = False
 
 
 @dataclass
@@ -115,7 +121,10 @@ def choose_series(study: Study) -> Choice:
     )
     if chosen is not None:
         return Choice(study.series[chosen], considered, None)
-    return Choice(None, considered, _refusal(study, [verdict for verdict in verdicts if verdict]))
+    unfit = [verdict for verdict in verdicts if verdict]
+    furthest = max(unfit, key=lambda verdict: verdict.far, default=None)
+    unreadable = furthest is None or furthest.unreadable
+    return Choice(None, considered, _refusal(study, unfit), unreadable)
 
 
 def _unfit_by_tags(series: Series) -> _Verdict | None:
@@ -191,7 +200,8 @@ def _contrast(series: Series) -> str | None:
     agent = tags.text(series.header, "ContrastBolusAgent").upper()
     if agent not in _NO_AGENT or tags.items(series.header, "ContrastBolusAgentSequence"):
         return "with contrast agent (ContrastBolusAgent); bleeding and contrast look alike"
-    if _CONTRAST.search(series.description) and not _PLAIN.search(series.description):
+    plain = _PLAIN.search(_BOTH.sub("", series.description))
+    if _CONTRAST.search(series.description) and not plain:
         return "with contrast agent by its description; bleeding and contrast look alike"
     return None
 
@@ -292,7 +302,7 @@ def _unfit_by_pixels(series: Series, sample: _Sample, brain: int, phantom: str |
     for kind, examples in (("cannot be read", sample.unreadable), ("are no CT images", sample.absurd)):
         if 2 * len(examples) > looked:
             why = f"{len(examples)} of {looked} slices looked at {kind}: {examples[0]}"
-            return _Verdict(why, _ORIGINAL, far)
+            return _Verdict(why, _ORIGINAL, far, unreadable=examples is sample.unreadable)
     if phantom:
         return None
     if not any(head.has_skull(found) for found in sample.inside) or not brain:
@@ -372,7 +382,7 @@ def _less_preferred(series: Series, chosen: Series) -> str:
 def _refusal(study: Study, verdicts: list[_Verdict]) -> str:
     """One sentence: what was found, and what to send, by the series that came furthest."""
     damaged = sum(aside.damaged for aside in study.put_aside)
-    files = f"; damaged files put aside: {damaged}" if damaged else ""
+    files = f"; {damaged} damaged files put aside" if damaged else ""
     if not verdicts:
         return f"no image of the study could be read{files}: send the study again"
     furthest = max(verdicts, key=lambda verdict: verdict.far)

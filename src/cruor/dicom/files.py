@@ -74,12 +74,12 @@ _COPY_AGAIN = "copy or send it again"
 
 
 class _DamagedError(Exception):
-    """A DICOM file that should have been readable. Carries what is wrong, and the study where it is known."""
+    """A DICOM file that should have been readable: what is wrong, and where it belongs if that is known."""
 
-    def __init__(self, why: str, study_instance_uid: str | None = None) -> None:
+    def __init__(self, why: str, study: str | None = None, series: str | None = None) -> None:
         super().__init__(why)
         self.why = why
-        self.study_instance_uid = study_instance_uid
+        self.study, self.series = study, series
 
 
 class _ForeignError(Exception):
@@ -231,7 +231,7 @@ def _examined(source: Source, stream: BinaryIO, seen: _Seen) -> Instance | PutAs
     except _ForeignError as error:
         return PutAside(source.name, str(error), damaged=False)
     except _DamagedError as error:
-        return PutAside(source.name, error.why, True, error.study_instance_uid)
+        return PutAside(source.name, error.why, True, error.study, error.series)
     instance = Instance(source, header)
     first = seen.instances.setdefault(instance.sop_instance_uid, source)
     if first is source:
@@ -278,7 +278,9 @@ def _read_header(stream: BinaryIO) -> Dataset:
         raise _ForeignError("is the directory of a DICOM medium; its images are found by themselves")
     _check_uids(header, has_preamble)
     if cut:
-        raise _DamagedError(f"{cut}; {_COPY_AGAIN}", str(header.StudyInstanceUID))
+        raise _DamagedError(
+            f"{cut}; {_COPY_AGAIN}", str(header.StudyInstanceUID), str(header.SeriesInstanceUID)
+        )
     if inflated is not stream:
         header.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
     _drop_large_private_values(header)

@@ -55,13 +55,14 @@ class PutAside:
         name: the file as the user knows it.
         why: one sentence: what is wrong, and what to do where something can be done.
         damaged: True for a DICOM file that should have been readable, False for a foreign file.
-        study_instance_uid: the study it belongs to, where the header could still tell.
+        study_instance_uid, series_instance_uid: where it belongs, if the header could still tell.
     """
 
     name: str
     why: str
     damaged: bool
     study_instance_uid: str | None = None
+    series_instance_uid: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +121,7 @@ class Series:
     """Images of one series that share one orientation and matrix, in scan order from the feet upwards.
 
     Attributes:
-        series_instance_uid, description: as in the file; description never holds a patient's name.
+        series_instance_uid, description: as in the file; as the scanner wrote them.
         frames: from inferior to superior, ordered by projection of the position on the slice normal.
         positions_mm: that projection for each frame, in mm; frame numbers where no geometry is known.
         tilt_degrees: angle between slice normal and the patient's long axis (gantry tilt), None if unknown.
@@ -149,6 +150,8 @@ class Study:
     """All series of one StudyInstanceUID among the paths given.
 
     Attributes:
+        patient_id: PatientID, empty where the tag is.
+        patients: different PatientIDs among its files; more than one is a mixture.
         put_aside: its files that could not be read.
     """
 
@@ -156,6 +159,7 @@ class Study:
     patient_id: str
     series: tuple[Series, ...]
     put_aside: tuple[PutAside, ...] = field(default=())
+    patients: int = 1
 
 
 @dataclass(frozen=True)
@@ -176,8 +180,10 @@ class Choice:
         series: the chosen one, None when the study is refused.
         considered: every series of the study, the chosen one among them.
         reason: None when a series was chosen, else one sentence a person can act on.
+        unreadable: there is no series since what should have been readable was not.
     """
 
     series: Series | None
     considered: tuple[SeriesConsidered, ...]
     reason: str | None
+    unreadable: bool = False

@@ -15,12 +15,12 @@ class Kernel(Enum):
 
 
 SIEMENS_SHARP_FROM, SIEMENS_SOFT_BELOW = 55, 49
-"""Siemens kernels carry their sharpness as a number (H31s, J40s, Hr69h): 10 to 48 soft, 60 and more bone."""
+"""Siemens kernels carry their sharpness as a number (H31s, J40s, Hr69h): below 49 soft, from 55 bone."""
 
 CANON_SHARP = (range(30, 40), range(50, 60), range(80, 90))
 """Canon and Toshiba FC numbers for inner ear and bone, for lung, and for high resolution."""
 
-_SHARP_WORDS = ("BONE", "EDGE", "LUNG", "SHARP", "ULTRA", "EAR", "HIGHRES", "HIRES")
+_SHARP_WORDS = ("BONE", "EDGE", "LUNG", "SHARP", "ULTRA", "INNER EAR", "HIGHRES", "HIRES")
 _SOFT_WORDS = ("SOFT", "STAND", "STND", "STD", "BRAIN", "SMOOTH", "DETAIL", "HEAD")
 _PHILIPS_SOFT = {"A", "B", "UA", "UB", "UC", "EA", "EB", "EC", "SA", "SB", "SC", "IA", "IB"}
 _PHILIPS_SHARP = {"D", "E", "L", "YA", "YB", "YC", "YD", "YE", "IPYA"}

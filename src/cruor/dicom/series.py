@@ -70,20 +70,21 @@ def group_studies(instances: Iterable[Instance], put_aside: Iterable[PutAside] =
 
 def _study(uid: str, by_series: dict[str, list[Instance]], aside: list[PutAside]) -> Study:
     series: list[Series] = []
-    patient_id = ""
+    patient_ids: set[str] = set()
     for series_uid in sorted(by_series):
         frames: list[Frame] = []
         for instance in sorted(
             by_series[series_uid], key=lambda one: (one.sop_instance_uid, one.source.name)
         ):
-            patient_id = patient_id or tags.text(instance.header, "PatientID")
+            patient_ids.add(tags.text(instance.header, "PatientID"))
             try:
                 frames += frames_of(instance)
             except UnreadableError as error:
-                aside.append(PutAside(error.name, error.why, True, uid))
+                aside.append(PutAside(error.name, error.why, True, uid, series_uid))
         parts = _split(frames)
         series += [_series(series_uid, part, len(parts)) for part in parts]
-    return Study(uid, patient_id, tuple(series), tuple(aside))
+    named = sorted(patient_ids - {""})
+    return Study(uid, named[0] if named else "", tuple(series), tuple(aside), max(1, len(named)))
 
 
 def _frame(instance: Instance, index: int, places: list[Dataset]) -> Frame:

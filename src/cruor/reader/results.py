@@ -8,11 +8,12 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from cruor.bundle.manifest import OUTPUTS
 from cruor.dicom.instances import Frame, SeriesConsidered
 from cruor.preprocessing.crop import Box
 
-FINDINGS = ("epidural", "intraparenchymal", "intraventricular", "subarachnoid", "subdural")
-"""The five subtypes, in the order of the RSNA 2019 labels. The network's first output is `any`."""
+FINDINGS = OUTPUTS[1:]
+"""The five subtypes; the network's first output is `any`."""
 
 
 class Status(StrEnum):
@@ -35,13 +36,13 @@ class SliceResult:
     """One slice as the network saw it.
 
     Attributes:
-        number: 1 is the lowest slice of the series, as radiologists count.
+        number: 1 is the lowest slice that was read, as radiologists count.
         sop_instance_uid: of the instance the slice stands in.
         position_mm: along the slice normal.
         probability: of any hemorrhage, 0 to 1.
         findings: subtype (see FINDINGS) -> probability, 0 to 1.
         map: float32, (h, w), >= 0: Grad-CAM of `any` at the last feature map, up to one constant
-            for the whole study, so that slices can be compared (design rule 5).
+            for the whole study, so that slices can be compared (docs/architecture.md, rule 4).
         box: the part of the slice that the map covers, in pixels of the slice.
         frame: where the pixels are, to show the slice.
     """
@@ -67,6 +68,7 @@ class StudyResult:
         suspicious: numbers of the slices a reader should look at first, most suspicious first;
             every one above the slice threshold, and the three highest of a suspected study without any.
         map_scale: the value of `SliceResult.map` shown as the hottest colour, one for the bundle.
+        unread: slices and files of the chosen series that could not be read; each is named in the notes.
         bundle: "name version" of the bundle that read it.
         seconds: from the first byte of the series to the decision.
     """
@@ -88,3 +90,4 @@ class StudyResult:
     series_considered: tuple[SeriesConsidered, ...]
     bundle: str
     seconds: float
+    unread: int = 0

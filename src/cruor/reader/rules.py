@@ -8,8 +8,6 @@ PROBABILITY = "probability"
 PAPER_TENTHS = {"paper-2.5": 25, "paper-5": 50, "paper-10": 100}
 """The paper's n %, in tenths of a percent, so that the count is exact in whole numbers."""
 
-RULES = (PROBABILITY, *PAPER_TENTHS)
-
 
 def slices_needed(tenths_of_percent: int, slice_count: int) -> int:
     """Positive slices that make a study suspected under the paper's rule (section 3.1).
@@ -36,3 +34,13 @@ def is_suspected(rule: str, rules: Rules, probability: float, positive_slices: i
     if rule == PROBABILITY:
         return probability >= rules.operating_point.threshold
     return positive_slices >= slices_needed(PAPER_TENTHS[rule], slice_count)
+
+
+def explain(rule: str, rules: Rules, probability: float, positive_slices: int, slice_count: int) -> str:
+    """What the decision rests on, in one sentence with its numbers."""
+    if rule == PROBABILITY:
+        threshold = rules.operating_point.threshold
+        return f"decided by rule probability: {probability:.3f}, suspected from {threshold:.3f}"
+    needed = slices_needed(PAPER_TENTHS[rule], slice_count)
+    above = f"{positive_slices} of {slice_count} slices above {rules.slice_threshold}"
+    return f"decided by rule {rule}: {above}, suspected from {needed}"

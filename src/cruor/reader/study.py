@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 
 from cruor.bundle.manifest import Rules
 from cruor.bundle.model import Bundle
-from cruor.dicom.choice import MIN_BRAIN_SLICES, choose_series
+from cruor.dicom.choice import MIN_BRAIN_MM, MIN_BRAIN_SLICES, choose_series
 from cruor.dicom.head import Inside, has_brain, inside_skull, looks_like_phantom
 from cruor.dicom.instances import Frame, Series, Study, UnreadableError
 from cruor.dicom.pixels import read_hu
 from cruor.preprocessing.channels import InputSettings, crop_head, to_channels
 from cruor.preprocessing.crop import Box
 from cruor.reader.results import Decision, SliceResult, Status, StudyResult
-from cruor.reader.rules import is_suspected
+from cruor.reader.rules import explain, is_suspected
 from cruor.reader.study_head import study_probability
 
 BATCH = 8
@@ -40,6 +40,10 @@ OnSlice = Callable[[int, int], None]
 """Called with slices done and slices in all."""
 
 log = logging.getLogger(__name__)
+
+
+class NoNumberError(Exception):
+    """The network gave something that is no number: such a study must not be decided."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,6 +102,8 @@ def read_study(
     )
     try:
         result = _read(study, unread, bundle, rule or bundle.manifest.rules.default, on_slice)
+    except NoNumberError:
+        result = replace(unread, reason="the network gave no number for a slice; check the bundle")
     except Exception as error:  # one broken study must not take the others with it
         # The class alone: an exception's text may quote what stands in the file.
         log.error("study not read: %s", type(error).__name__, exc_info=log.isEnabledFor(logging.DEBUG))
@@ -109,20 +115,25 @@ def read_study(
 def _read(study: Study, unread: StudyResult, bundle: Bundle, rule: str, on_slice: OnSlice) -> StudyResult:
     choice = choose_series(study)
     unread = replace(unread, series_considered=choice.considered)
+    if study.patients > 1:
+        reason = f"files of {study.patients} patients share one StudyInstanceUID; send each one's alone"
+        return replace(unread, status=Status.REFUSED, reason=reason)
     if choice.series is None:
-        return replace(unread, status=Status.REFUSED, reason=choice.reason)
+        status = Status.FAILED if choice.unreadable else Status.REFUSED
+        return replace(unread, status=status, reason=choice.reason)
     series = choice.series
     reading = _read_slices(series, bundle, on_slice)
+    missing = len(reading.unreadable) + _damaged_of(series, study)
     unread = replace(
         unread,
         series_instance_uid=series.series_instance_uid,
         slice_count=len(reading.slices),
+        unread=missing,
         notes=(*series.notes, *unread.notes, *(f"slice not read: {error}" for error in reading.unreadable)),
     )
-    if len(reading.unreadable) > MOST_UNREADABLE * len(series.frames):
-        reason = (
-            f"{len(reading.unreadable)} of {len(series.frames)} slices cannot be read; send the series again"
-        )
+    expected = len(reading.slices) + missing
+    if missing > MOST_UNREADABLE * expected:
+        reason = f"{missing} of {expected} slices cannot be read; send the series again"
         return replace(unread, status=Status.FAILED, reason=reason)
     phantom = looks_like_phantom(reading.inside)
     brain_slices = sum(map(has_brain, reading.inside))
@@ -131,6 +142,12 @@ def _read(study: Study, unread: StudyResult, bundle: Bundle, rule: str, on_slice
         reason = (
             f"brain is seen on {brain_slices} of {len(reading.slices)} slices, "
             f"at least {MIN_BRAIN_SLICES} are needed; {what}"
+        )
+        return replace(unread, status=Status.REFUSED, reason=reason)
+    brain_mm = _extent_of_brain(series, reading)
+    if brain_mm is not None and brain_mm < MIN_BRAIN_MM:
+        reason = (
+            f"brain is seen over {brain_mm:.0f} mm, at least {MIN_BRAIN_MM:.0f} needed; send the whole head"
         )
         return replace(unread, status=Status.REFUSED, reason=reason)
     if phantom:
@@ -153,9 +170,25 @@ def _decide(unread: StudyResult, slices: list[SliceResult], bundle: Bundle, rule
         probability=probability,
         rule=rule,
         positive_slices=positive,
+        notes=(explain(rule, rules, probability, positive, len(slices)), *unread.notes),
         slices=tuple(slices),
         suspicious=_suspicious(slices, rules, suspected),
     )
+
+
+def _damaged_of(series: Series, study: Study) -> int:
+    """Damaged files that belong to the series, or may: those that cannot tell their series count."""
+    mine = (None, series.series_instance_uid)
+    return sum(aside.damaged and aside.series_instance_uid in mine for aside in study.put_aside)
+
+
+def _extent_of_brain(series: Series, reading: _Reading) -> float | None:
+    """Distance from the lowest to the highest slice with brain, mm; None where no geometry is known."""
+    if series.spacing_mm is None:
+        return None
+    pairs = zip(reading.slices, reading.inside, strict=True)
+    places = [one.position_mm for one, inside in pairs if has_brain(inside)]
+    return max(places) - min(places) + series.spacing_mm
 
 
 def _suspicious(slices: list[SliceResult], rules: Rules, suspected: bool) -> tuple[int, ...]:
@@ -186,13 +219,15 @@ def _read_slices(series: Series, bundle: Bundle, on_slice: OnSlice) -> _Reading:
 
 def _run_batch(heads: list[_Head], series: Series, bundle: Bundle, reading: _Reading) -> None:
     logits, maps = bundle.run(np.stack([head.channels for head in heads]))
+    if not (np.isfinite(logits).all() and np.isfinite(maps).all()):
+        raise NoNumberError
     findings = bundle.manifest.outputs[1:]
     for head, probabilities, slice_map in zip(heads, bundle.slice_probabilities(logits), maps, strict=True):
         frame = series.frames[head.place]
         reading.inside.append(head.inside)
         reading.slices.append(
             SliceResult(
-                number=head.place + 1,
+                number=len(reading.slices) + 1,
                 sop_instance_uid=frame.instance.sop_instance_uid,
                 position_mm=series.positions_mm[head.place],
                 probability=float(probabilities[0]),

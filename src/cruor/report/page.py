@@ -51,11 +51,12 @@ def write_page(
     put_aside: Sequence[PutAside],
     out: Path,
     slice_threshold: float = PAPER_SLICE_THRESHOLD,
+    terms: str = "",
 ) -> Path:
     """Write index.html over all studies of a run into `out`; return its path."""
     out.mkdir(parents=True, exist_ok=True)
     path = out / PAGE_NAME
-    page = render_page(cards, put_aside, slice_threshold)
+    page = render_page(cards, put_aside, slice_threshold, terms)
     write_atomically(path, page.encode("utf-8", "replace"))
     return path
 
@@ -64,6 +65,7 @@ def render_page(
     cards: Sequence[StudyCard],
     put_aside: Sequence[PutAside] = (),
     slice_threshold: float = PAPER_SLICE_THRESHOLD,
+    terms: str = "",
 ) -> str:
     """Return the page as HTML. Links lead to the studies' folders beside it; everything else is inside."""
     css = resources.files("cruor.report").joinpath("templates/page.css").read_text("utf-8").strip()
@@ -82,6 +84,7 @@ def render_page(
             put_aside=put_aside,
             bundles=sorted({card.record["bundle"] for card in ordered}),
             threshold=slice_threshold,
+            terms=terms,
             words=text,
             finding_names=FINDINGS,
             result_name=RESULT_NAME,

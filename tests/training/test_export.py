@@ -21,11 +21,11 @@ from pytorch_grad_cam import GradCAM, base_cam
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor, nn
 
-from cruor.bundle.manifest import read_manifest, write_manifest
+from cruor.bundle.manifest import RULES, read_manifest, write_manifest
 from cruor.bundle.model import INPUT, LOGITS, MAPS, MODEL_FILE, Bundle, open_bundle
 from cruor.preprocessing.channels import InputSettings, crop_head, to_channels
 from cruor.preprocessing.crop import CropSettings
-from cruor.reader.rules import PROBABILITY, RULES
+from cruor.reader.rules import PROBABILITY
 from cruor.training import export
 from cruor.training.calibration import cross_fitted_studies, fit_slice_calibration
 from cruor.training.evaluation.metrics import bootstrap

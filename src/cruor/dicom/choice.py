@@ -382,7 +382,7 @@ def _less_preferred(series: Series, chosen: Series) -> str:
 def _refusal(study: Study, verdicts: list[_Verdict]) -> str:
     """One sentence: what was found, and what to send, by the series that came furthest."""
     damaged = sum(aside.damaged for aside in study.put_aside)
-    files = f"; {damaged} damaged files put aside" if damaged else ""
+    files = f" (damaged files put aside: {damaged})" if damaged else ""
     if not verdicts:
         return f"no image of the study could be read{files}: send the study again"
     furthest = max(verdicts, key=lambda verdict: verdict.far)

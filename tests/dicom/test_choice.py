@@ -145,7 +145,10 @@ def test_a_contrast_agent_of_none_is_plain(agent: str, tmp_path: Path) -> None:
     assert choose(tmp_path).series is not None
 
 
-@pytest.mark.parametrize("description", ["CTA head", "HEAD C+", "axial post contrast", "CT perfusion"])
+@pytest.mark.parametrize(
+    "description",
+    ["CTA head", "HEAD C+", "post contrast", "CT perfusion", "W/WO CONTRAST", "WITH AND WITHOUT CONTRAST"],
+)
 def test_contrast_is_known_by_its_description(description: str, tmp_path: Path) -> None:
     writing.write_series(tmp_path, HEAD, SeriesDescription=description)
     assert "send the plain series" in str(choose(tmp_path).reason)

@@ -214,3 +214,15 @@ def test_a_broken_number_counts_as_missing(keyword: str, tmp_path_factory: pytes
     (frame,) = frames_of(instance)
     values = (frame.position, frame.pixel_spacing, frame.slice_thickness, frame.rescale_slope)
     assert dict(zip(NUMBERS, values, strict=True))[keyword] is None
+
+
+def test_counts_the_patients_whose_files_share_a_study() -> None:
+    mixed = [writing.ct(SMALL, PatientID=name, StudyInstanceUID="1.2") for name in ("B", "", "A", "B")]
+    (study,) = group_studies(map(writing.in_memory, mixed))
+    assert (study.patient_id, study.patients) == ("A", 2)
+
+
+def test_a_frame_that_cannot_be_made_keeps_its_series() -> None:
+    broken = writing.ct(SMALL, NumberOfFrames=0)
+    (study,) = group_studies([writing.in_memory(broken)])
+    assert [aside.series_instance_uid for aside in study.put_aside] == [broken.SeriesInstanceUID]

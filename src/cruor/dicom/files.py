@@ -37,6 +37,9 @@ from pydicom.uid import (
 from cruor.dicom import tags
 from cruor.dicom.instances import Instance, PutAside, Source
 
+ENCRYPTED = 0x1
+"""Flag of a zip member that needs a password."""
+
 MAX_MEMBER_BYTES = 1 << 30
 """A zip member that unpacks to more is put aside: it is unpacked in memory."""
 
@@ -194,20 +197,20 @@ def _in_zip(path: Path, seen: _Seen) -> Iterator[Instance | PutAside]:
             if any(member.filename == OFFICE_MARK for member in members):
                 yield PutAside(str(path), "is an office document", damaged=False)
                 return
+            locked = sum(bool(member.flag_bits & ENCRYPTED) for member in members)
+            if locked:
+                why = f"{locked} of {len(members)} files in it are encrypted"
+                yield PutAside(str(path), f"{why}; unpack it with its password first", damaged=True)
             for member in members:
-                if not member.is_dir():
+                if not member.is_dir() and not member.flag_bits & ENCRYPTED:
                     yield _in_member(archive, member, Source(path, member.filename), seen)
-    except (zipfile.BadZipFile, *tags.PARSE_ERRORS) as error:
-        yield PutAside(
-            str(path), f"zip archive is broken or cut short ({_reason(error)}); {_COPY_AGAIN}", damaged=True
-        )
+    except (zipfile.BadZipFile, *tags.PARSE_ERRORS):
+        yield PutAside(str(path), f"zip archive is broken or cut short; {_COPY_AGAIN}", damaged=True)
 
 
 def _in_member(
     archive: zipfile.ZipFile, member: zipfile.ZipInfo, source: Source, seen: _Seen
 ) -> Instance | PutAside:
-    if member.flag_bits & 0x1:
-        return PutAside(source.name, "is encrypted; unpack the archive with its password first", damaged=True)
     if member.file_size > MAX_MEMBER_BYTES:
         size = f"{member.file_size / 2**30:.1f} GB"
         return PutAside(

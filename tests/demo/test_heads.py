@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import csv
-import os
 from importlib import resources
 from pathlib import Path
 
@@ -15,7 +14,6 @@ from cruor.demo import copy_heads
 from cruor.demo.heads import HEADS
 
 SLICES = {"ct-ich-077": 30, "ct-ich-091": 33, "ct-ich-104": 28}
-SHARED = Path(os.environ.get("CRUOR_SHARED", Path(__file__).parents[3] / "shared")) / "data" / "ct-ich"
 
 
 @pytest.fixture(scope="module")
@@ -63,12 +61,15 @@ def test_the_attribution_goes_with_every_copy(tmp_path: Path) -> None:
         assert "What was changed" in text
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="needs the pictures of ct-ich under CRUOR_SHARED")
-def test_the_brain_is_that_of_the_published_pictures(studies: dict[str, list[pydicom.Dataset]]) -> None:
+def test_the_brain_is_that_of_the_published_pictures(
+    studies: dict[str, list[pydicom.Dataset]], shared_data: Path
+) -> None:
     image = next(one for one in studies["ct-ich-091"] if one.InstanceNumber == 19)
     hu = image.pixel_array.astype(np.float32) - 1024
     picture = (
-        Image.open(SHARED / "brain" / "091_19.jpg").convert("F").resize((384, 384), Image.Resampling.BILINEAR)
+        Image.open(shared_data / "ct-ich" / "brain" / "091_19.jpg")
+        .convert("F")
+        .resize((384, 384), Image.Resampling.BILINEAR)
     )
     published = -20 + np.asarray(picture) * 120 / 255
     # Where the picture is white (a calcification) the bone picture tells more than it does.
@@ -78,9 +79,10 @@ def test_the_brain_is_that_of_the_published_pictures(studies: dict[str, list[pyd
     assert np.abs(hu - published)[150:250, 150:250][soft].mean() < 0.5
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="needs the pictures of ct-ich under CRUOR_SHARED")
-def test_slices_keep_the_numbers_of_the_source(studies: dict[str, list[pydicom.Dataset]]) -> None:
-    with (SHARED / "slices.csv").open(newline="") as file:
+def test_slices_keep_the_numbers_of_the_source(
+    studies: dict[str, list[pydicom.Dataset]], shared_data: Path
+) -> None:
+    with (shared_data / "ct-ich" / "slices.csv").open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["patient"] == "77"]
     images = {image.InstanceNumber: image for image in studies["ct-ich-077"]}
     assert set(images) == {int(row["slice"]) for row in rows}

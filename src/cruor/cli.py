@@ -228,9 +228,8 @@ def _read_all(paths: list[Path], bundle: Bundle, rule: str | None, out: Path | N
                     cards.append(write_study(result, out))
                 except OSError as error:
                     not_written.append(f"{error.filename or out}: cannot be written ({error.strerror})")
-            results.append(
-                replace(result, slices=())
-            )  # maps and headers of every study would fill the memory
+            # Without slices: the maps of every study would fill the memory.
+            results.append(replace(result, slices=()))
     if out is not None:
         try:
             manifest = bundle.manifest

@@ -136,19 +136,8 @@ def _read(study: Study, unread: StudyResult, bundle: Bundle, rule: str, on_slice
         reason = f"{missing} of {expected} slices cannot be read; send the series again"
         return replace(unread, status=Status.FAILED, reason=reason)
     phantom = looks_like_phantom(reading.inside)
-    brain_slices = sum(map(has_brain, reading.inside))
-    if brain_slices < MIN_BRAIN_SLICES:
-        what = f"looks like a phantom: {phantom}" if phantom else "is this a whole head CT?"
-        reason = (
-            f"brain is seen on {brain_slices} of {len(reading.slices)} slices, "
-            f"at least {MIN_BRAIN_SLICES} are needed; {what}"
-        )
-        return replace(unread, status=Status.REFUSED, reason=reason)
-    brain_mm = _extent_of_brain(series, reading)
-    if brain_mm is not None and brain_mm < MIN_BRAIN_MM:
-        reason = (
-            f"brain is seen over {brain_mm:.0f} mm, at least {MIN_BRAIN_MM:.0f} needed; send the whole head"
-        )
+    reason = _too_little_brain(series, reading, phantom)
+    if reason:
         return replace(unread, status=Status.REFUSED, reason=reason)
     if phantom:
         # A swollen brain can be as even as a phantom: a refusal could hide a patient, silence would be wrong.
@@ -182,13 +171,23 @@ def _damaged_of(series: Series, study: Study) -> int:
     return sum(aside.damaged and aside.series_instance_uid in mine for aside in study.put_aside)
 
 
-def _extent_of_brain(series: Series, reading: _Reading) -> float | None:
-    """Distance from the lowest to the highest slice with brain, mm; None where no geometry is known."""
+def _too_little_brain(series: Series, reading: _Reading, phantom: str | None) -> str | None:
+    """Why the slices are no whole head, None where they are."""
+    with_brain = [
+        one.position_mm
+        for one, inside in zip(reading.slices, reading.inside, strict=True)
+        if has_brain(inside)
+    ]
+    if len(with_brain) < MIN_BRAIN_SLICES:
+        what = f"looks like a phantom: {phantom}" if phantom else "is this a whole head CT?"
+        seen = f"brain is seen on {len(with_brain)} of {len(reading.slices)} slices"
+        return f"{seen}, at least {MIN_BRAIN_SLICES} are needed; {what}"
     if series.spacing_mm is None:
         return None
-    pairs = zip(reading.slices, reading.inside, strict=True)
-    places = [one.position_mm for one, inside in pairs if has_brain(inside)]
-    return max(places) - min(places) + series.spacing_mm
+    extent = max(with_brain) - min(with_brain) + series.spacing_mm
+    if extent < MIN_BRAIN_MM:
+        return f"brain is seen over {extent:.0f} mm, at least {MIN_BRAIN_MM:.0f} needed; send the whole head"
+    return None
 
 
 def _suspicious(slices: list[SliceResult], rules: Rules, suspected: bool) -> tuple[int, ...]:

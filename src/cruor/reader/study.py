@@ -136,9 +136,9 @@ def _read(study: Study, unread: StudyResult, bundle: Bundle, rule: str, on_slice
         reason = f"{missing} of {expected} slices cannot be read; send the series again"
         return replace(unread, status=Status.FAILED, reason=reason)
     phantom = looks_like_phantom(reading.inside)
-    reason = _too_little_brain(series, reading, phantom)
-    if reason:
-        return replace(unread, status=Status.REFUSED, reason=reason)
+    too_little = _too_little_brain(series, reading, phantom)
+    if too_little:
+        return replace(unread, status=Status.REFUSED, reason=too_little)
     if phantom:
         # A swollen brain can be as even as a phantom: a refusal could hide a patient, silence would be wrong.
         note = f"a phantom, or a brain unlike those learned from: {phantom}"

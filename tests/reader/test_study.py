@@ -251,7 +251,7 @@ def test_eight_thin_slices_are_not_a_head(normal):
 
 
 def test_what_the_decision_rests_on_is_the_first_note(suspected):
-    assert suspected.notes[0].startswith("decided by rule probability")
+    assert suspected.notes[0].startswith("rule probability")
 
 
 def test_a_study_whose_slices_all_cannot_be_read_failed(normal):

@@ -40,7 +40,7 @@ def explain(rule: str, rules: Rules, probability: float, positive_slices: int, s
     """What the decision rests on, in one sentence with its numbers."""
     if rule == PROBABILITY:
         threshold = rules.operating_point.threshold
-        return f"decided by rule probability: {probability:.3f}, suspected from {threshold:.3f}"
+        return f"rule probability: {probability:.3f}, suspected from {threshold:.3f}"
     needed = slices_needed(PAPER_TENTHS[rule], slice_count)
     above = f"{positive_slices} of {slice_count} slices above {rules.slice_threshold}"
-    return f"decided by rule {rule}: {above}, suspected from {needed}"
+    return f"rule {rule}: {above}, suspected from {needed}"

@@ -9,8 +9,7 @@ DEMO := runs/demo
 
 demo: .venv/core
 ifdef STUDY
-	rm -rf runs/study
-	$(BIN)/cruor triage "$(STUDY)" --out runs/study
+	$(BIN)/cruor triage "$(STUDY)" --out runs/study || [ $$? -eq 1 ] # 1: refused or unread, said above
 else
 	rm -rf $(DEMO)
 	$(BIN)/cruor demo $(DEMO)/studies

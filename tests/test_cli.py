@@ -189,7 +189,7 @@ def test_training_without_its_extra_says_what_to_install(arguments, monkeypatch,
     extra = ["--root", str(tmp_path), "--out", str(tmp_path)] if arguments[0] == "prepare" else []
     run = CliRunner().invoke(app, [*arguments, *extra])
     assert run.exit_code == 2
-    assert "cruor[train]" in run.stderr
+    assert "[train]" in run.stderr
 
 
 def test_an_experiment_that_cannot_be_read_is_a_sentence_not_a_traceback(tmp_path):
@@ -234,3 +234,38 @@ def test_a_path_that_cannot_be_looked_at_is_a_sentence(bundle):
     run = triage("x" * 300, "--bundle", bundle)
     assert run.exit_code == 2
     assert "cannot be looked at" in run.stderr
+
+
+def test_a_closed_stdout_does_not_keep_results_from_being_written(head, stub, bundle, tmp_path):
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "cruor", "triage", str(head), str(stub)]
+    with Path("/dev/full").open("w") as full:
+        run = subprocess.run(
+            [*command, "--bundle", bundle, "--json", "--out", str(out)],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert run.returncode == 1
+    assert "standard output: cannot be written" in run.stderr
+    assert "Traceback" not in run.stderr
+    assert len(list(out.glob("*/result.json"))) == 2
+    assert (out / "index.html").exists()
+
+
+def test_an_archive_inside_an_archive_is_said_and_exits_with_1(head, bundle, tmp_path):
+    inner = shutil.make_archive(str(tmp_path / "inner"), "zip", head)
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    shutil.move(inner, folder / "inner.zip")
+    outer = shutil.make_archive(str(tmp_path / "outer"), "zip", folder)
+    run = triage(head, outer, "--bundle", bundle)
+    assert run.exit_code == 1
+    assert "unpack it first" in run.stderr
+
+
+def test_a_path_is_shown_as_it_is_though_it_looks_like_markup(head, bundle, tmp_path):
+    run = triage(head, "--bundle", bundle, "--out", tmp_path / "o[red]x")
+    assert run.exit_code == 0
+    assert "o[red]x" in run.stdout

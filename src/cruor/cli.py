@@ -8,9 +8,14 @@ from __future__ import annotations
 
 import enum
 import importlib.util
+import io
+import os
+import sys
 import tempfile
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -98,14 +103,17 @@ def triage(
     """Read every head CT study under PATH and tell which are suspected of intracranial hemorrhage."""
     for path in paths:
         _check_path(path)
+    opened = _open_bundle(bundle)
     if out is not None:
         _check_out(out)
-    opened = _open_bundle(bundle)
     run = _read_all(paths, opened, rule, out, as_json)
-    if not as_json:
-        _show_table(run, opened.manifest.terms, out)
+    if run.results and not as_json:
+        _to_stdout(lambda: _show_table(run, opened.manifest.terms, out), run.not_written)
     for aside in run.found.damaged:
         _say(f"not read: {aside.name}: {aside.why}")
+    foreign = len(run.found.put_aside) - len(run.found.damaged)
+    if foreign and run.found.studies:
+        _say(f"other files put aside: {foreign}; the page of --out lists them")
     for failure in run.not_written:
         _say(failure)
     if not run.found.studies:
@@ -221,13 +229,16 @@ def _read_all(paths: list[Path], bundle: Bundle, rule: str | None, out: Path | N
             result = read_study(
                 study, bundle, rule, lambda done, total: progress.update(bar, completed=done, total=total)
             )
-            if as_json:
-                print(record_json(study_record(result)), flush=True)
             if out is not None:
                 try:
                     cards.append(write_study(result, out))
                 except OSError as error:
-                    not_written.append(f"{error.filename or out}: cannot be written ({error.strerror})")
+                    not_written.append(
+                        f"{error.filename or out}: cannot be written ({error.strerror or error})"
+                    )
+            if as_json:
+                line = record_json(study_record(result))
+                _to_stdout(partial(print, line), not_written)
             # Without slices: the maps of every study would fill the memory.
             results.append(replace(result, slices=()))
     if out is not None:
@@ -235,8 +246,18 @@ def _read_all(paths: list[Path], bundle: Bundle, rule: str | None, out: Path | N
             manifest = bundle.manifest
             write_page(cards, found.put_aside, out, manifest.rules.slice_threshold, manifest.terms)
         except OSError as error:
-            not_written.append(f"{error.filename or out}: cannot be written ({error.strerror})")
+            not_written.append(f"{error.filename or out}: cannot be written ({error.strerror or error})")
     return _Run(found, results, not_written)
+
+
+def _to_stdout(write: Callable[[], object], not_written: list[str]) -> None:
+    """Write to stdout; where it is closed or full, say so at the end and go on: files still get written."""
+    try:
+        write()
+        sys.stdout.flush()
+    except OSError as error:
+        not_written.append(f"standard output: cannot be written ({error.strerror or error})")
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - open to the end
 
 
 def _check_path(path: Path) -> None:
@@ -284,11 +305,10 @@ def _show_table(run: _Run, terms: str, out: Path | None) -> None:
     from cruor.report.terminal import study_table
 
     console = Console()
-    if run.results:
-        console.print(study_table(run.results))
-    console.print(f"Terms of the weights: {terms}.", style="dim", highlight=False)
+    console.print(study_table(run.results))
+    console.print(f"Terms of the weights: {terms}.", style="dim", highlight=False, markup=False)
     if out is not None:
-        console.print(f"Page: {out / 'index.html'}", highlight=False, soft_wrap=True)
+        console.print(f"Page: {out / 'index.html'}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _open_bundle(name: str | None) -> Bundle:
@@ -303,11 +323,13 @@ def _open_bundle(name: str | None) -> Bundle:
 
 def _need_training() -> None:
     if importlib.util.find_spec("torch") is None:
-        _stop("this command trains networks; install the extra for it: pip install 'cruor[train]'")
+        _stop("this command trains networks; install its extra in the checkout: pip install -e '.[train]'")
 
 
 def _say(sentence: str) -> None:
-    typer.echo(f"cruor: {sentence}", err=True)
+    from cruor.report.text import printable
+
+    typer.echo(f"cruor: {printable(sentence)}", err=True)
 
 
 def _stop(sentence: str) -> NoReturn:
@@ -318,4 +340,7 @@ def _stop(sentence: str) -> NoReturn:
 def main() -> None:
     """Entry point of the command."""
     warnings.filterwarnings("ignore", module="pydicom")  # what matters of a file is said in cruor's own words
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that knows no "…" must not lose the result
     app()

@@ -226,3 +226,17 @@ def test_a_frame_that_cannot_be_made_keeps_its_series() -> None:
     broken = writing.ct(SMALL, NumberOfFrames=0)
     (study,) = group_studies([writing.in_memory(broken)])
     assert [aside.series_instance_uid for aside in study.put_aside] == [broken.SeriesInstanceUID]
+
+
+def test_damaged_files_that_name_no_study_are_attached_to_the_studies_of_their_folder() -> None:
+    (first,) = (writing.in_memory(writing.ct(SMALL, StudyInstanceUID="1.1"), "a/one"),)
+    second = writing.in_memory(writing.ct(SMALL, StudyInstanceUID="1.2"), "b/two")
+    lost = PutAside("a/cut", "is cut short", damaged=True)
+    foreign = PutAside("a/notes.txt", "is no DICOM file", damaged=False)
+    studies = group_studies([first, second], [lost, foreign])
+    assert [study.put_aside for study in studies] == [(lost,), ()]
+
+
+def test_missing_levels_are_counted() -> None:
+    (series,) = writing.series_of(*headers([0.0, 5.0, 10.0, 25.0, 30.0, 35.0, 40.0, 45.0]))
+    assert series.missing_levels == 2

@@ -155,7 +155,7 @@ def test_many_unreadable_slices_fail_the_study_rather_than_call_it_healthy(norma
     result = read_study(damaged(normal, {0, 1, 2, 27}), bundle())
     assert result.status is Status.FAILED
     assert result.decision is None
-    assert "4 of 28 slices cannot be read" in result.reason
+    assert "4 of 28 slices are missing or cannot be read" in result.reason
 
 
 def test_an_error_inside_fails_the_study_and_keeps_names_out_of_reason_and_log(normal, caplog):
@@ -257,3 +257,27 @@ def test_what_the_decision_rests_on_is_the_first_note(suspected):
 def test_a_study_whose_slices_all_cannot_be_read_failed(normal):
     result = read_study(damaged(normal, set(range(28))), bundle())
     assert result.status is Status.FAILED
+
+
+def test_a_study_head_that_gives_no_number_fails_the_study(normal):
+    wild = replace(bundle().manifest.study_head, weights=(1e308, -1e308))
+    with np.errstate(all="ignore"):
+        result = read_study(normal, bundle(study_head=wild))
+    assert result.status is Status.FAILED
+    assert result.decision is None
+
+
+def test_a_hole_of_many_slices_fails_the_study_and_a_small_one_is_noted(normal):
+    (series,) = normal.series
+    hole = replace(normal, series=(replace(series, missing_levels=9),))
+    assert read_study(hole, bundle()).status is Status.FAILED
+    small = replace(normal, series=(replace(series, missing_levels=1),))
+    assert read_study(small, bundle()).status is Status.DECIDED
+
+
+def test_a_disagreement_of_rule_and_probability_is_noted(epidural, suspected):
+    strict = bundle(rules=replace(bundle().manifest.rules, slice_threshold=0.9999))
+    result = read_study(epidural, strict, "paper-5")
+    assert result.decision is Decision.NOT_SUSPECTED
+    assert any("another rule disagrees" in note for note in result.notes)
+    assert not any("disagrees" in note for note in suspected.notes)

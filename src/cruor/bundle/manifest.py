@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -19,6 +18,9 @@ RULES = ("probability", "paper-2.5", "paper-5", "paper-10")
 
 STUDY_FEATURES = ("peak", "top_mean")
 """What a study head can look at; `reader.study_head` computes it."""
+
+GREATEST = 1e6
+"""No number of a calibration, study head or map is as large; beyond it sums stop being numbers."""
 
 FORMAT = 1
 """Of manifest.json. Raised when a reader of the old one would misread the new one."""
@@ -144,7 +146,7 @@ def read_manifest(path: Path) -> Manifest:
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_constant)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BundleError(f"{path}: cannot be read as JSON ({error}); fetch the bundle again") from error
     found = content.get("format") if isinstance(content, dict) else None
     if found != FORMAT:
@@ -171,13 +173,16 @@ def _senseless(manifest: Manifest) -> dict[str, bool]:
     numbers = (*manifest.calibration.slope, *manifest.calibration.intercept, *head.weights, head.intercept)
     return {
         "outputs": manifest.outputs != OUTPUTS,
-        "map_scale": not 0 < manifest.map_scale < math.inf,
+        "map_scale": not 1e-6 < manifest.map_scale < GREATEST,
+        "terms": not manifest.terms,
+        "input.crop.margin": not 0 <= settings.crop.margin <= 1,
+        "input.crop.least_share": not 0 < settings.crop.least_share <= 1,
         "input.std": not settings.std > 0,
         "input.crop.size": settings.crop.size < 1,
         "input.windows_hu": any(low >= high for low, high in settings.windows_hu),
-        "calibration or study_head": not all(map(math.isfinite, numbers)),
+        "calibration or study_head": not all(abs(number) < GREATEST for number in numbers),
         "calibration.slope": any(slope <= 0 for slope in manifest.calibration.slope),
-        "study_head.features": not set(head.features) <= set(STUDY_FEATURES),
+        "study_head.features": not head.features or not set(head.features) <= set(STUDY_FEATURES),
         "study_head.weights": len(head.weights) != len(head.features),
         "rules.default": rules.default not in RULES,
         "rules.slice_threshold": not 0 < rules.slice_threshold < 1,

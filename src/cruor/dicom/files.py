@@ -224,7 +224,7 @@ def _in_member(
         return PutAside(source.name, f"cannot be unpacked ({_reason(error)}); {_COPY_AGAIN}", damaged=True)
     stream = io.BytesIO(data)
     if _is_zip(stream):
-        return PutAside(source.name, "is an archive inside an archive; unpack it first", damaged=False)
+        return PutAside(source.name, "is an archive inside an archive; unpack it first", damaged=True)
     return _examined(source, stream, seen)
 
 

@@ -39,6 +39,11 @@ class Source:
         """The file as a user would name it."""
         return str(self.path) if self.member is None else f"{self.path}!{self.member}"
 
+    @property
+    def container(self) -> str:
+        """How the names of everything in the same folder or archive begin."""
+        return f"{self.path.parent}/" if self.member is None else f"{self.path}!"
+
     def read_bytes(self) -> bytes:
         """Return the whole file; a zip member is unpacked in memory."""
         if self.member is None:
@@ -127,6 +132,7 @@ class Series:
         tilt_degrees: angle between slice normal and the patient's long axis (gantry tilt), None if unknown.
         spacing_mm: median distance of neighbouring levels, None if unknown.
         thickness_mm: median SliceThickness, or the spacing where the tag is missing, None if unknown.
+        missing_levels: slices that seem to be missing between others.
         notes: what a reader must know: tilt, uneven spacing, missing or doubled levels, assumed order.
     """
 
@@ -138,6 +144,7 @@ class Series:
     spacing_mm: float | None
     thickness_mm: float | None
     notes: tuple[str, ...] = ()
+    missing_levels: int = 0
 
     @property
     def header(self) -> Dataset:

@@ -52,19 +52,27 @@ def group_studies(instances: Iterable[Instance], put_aside: Iterable[PutAside] =
 
     Args:
         instances: of any number of studies.
-        put_aside: files that were not read; those that name a study are attached to it.
+        put_aside: files that were not read. Those that name a study are attached to it; damaged ones that
+            do not are attached to every study that has files in the same folder or archive.
 
     Returns:
         Studies by StudyInstanceUID; a study known only by files that were put aside is among them, with no
-        series. What names no study is not attached anywhere: the caller still has it.
+        series.
     """
     aside: dict[str, list[PutAside]] = defaultdict(list)
+    homeless = []
     for entry in put_aside:
         if entry.study_instance_uid:
             aside[entry.study_instance_uid].append(entry)
+        elif entry.damaged:
+            homeless.append(entry)
     grouped: dict[str, dict[str, list[Instance]]] = defaultdict(lambda: defaultdict(list))
+    containers: dict[str, set[str]] = defaultdict(set)
     for instance in instances:
         grouped[instance.study_instance_uid][instance.series_instance_uid].append(instance)
+        containers[instance.study_instance_uid].add(instance.source.container)
+    for uid, around in containers.items():
+        aside[uid] += [entry for entry in homeless if entry.name.startswith(tuple(around))]
     return [_study(uid, grouped.get(uid, {}), aside.get(uid, [])) for uid in sorted({*grouped, *aside})]
 
 
@@ -177,6 +185,7 @@ def _series(uid: str, frames: list[Frame], parts: int) -> Series:
         spacing_mm=spacing,
         thickness_mm=float(median(thicknesses)) if thicknesses else spacing,
         notes=tuple(notes),
+        missing_levels=found.missing if found else 0,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -21,7 +22,7 @@ from cruor.dicom.pixels import read_hu
 from cruor.preprocessing.channels import InputSettings, crop_head, to_channels
 from cruor.preprocessing.crop import Box
 from cruor.reader.results import Decision, SliceResult, Status, StudyResult
-from cruor.reader.rules import explain, is_suspected
+from cruor.reader.rules import PROBABILITY, explain, is_suspected
 from cruor.reader.study_head import study_probability
 
 BATCH = 8
@@ -113,11 +114,11 @@ def read_study(
 
 
 def _read(study: Study, unread: StudyResult, bundle: Bundle, rule: str, on_slice: OnSlice) -> StudyResult:
-    choice = choose_series(study)
-    unread = replace(unread, series_considered=choice.considered)
     if study.patients > 1:
         reason = f"files of {study.patients} patients share one StudyInstanceUID; send each one's alone"
-        return replace(unread, status=Status.REFUSED, reason=reason)
+        return replace(unread, patient_id="", status=Status.REFUSED, reason=reason)
+    choice = choose_series(study)
+    unread = replace(unread, series_considered=choice.considered)
     if choice.series is None:
         status = Status.FAILED if choice.unreadable else Status.REFUSED
         return replace(unread, status=status, reason=choice.reason)
@@ -131,9 +132,11 @@ def _read(study: Study, unread: StudyResult, bundle: Bundle, rule: str, on_slice
         unread=missing,
         notes=(*series.notes, *unread.notes, *(f"slice not read: {error}" for error in reading.unreadable)),
     )
-    expected = len(reading.slices) + missing
-    if missing > MOST_UNREADABLE * expected:
-        reason = f"{missing} of {expected} slices cannot be read; send the series again"
+    # A damaged file leaves a gap among the levels, too: the two counts are of the same slices.
+    lost = max(missing, series.missing_levels)
+    expected = len(reading.slices) + lost
+    if lost > MOST_UNREADABLE * expected:
+        reason = f"{lost} of {expected} slices are missing or cannot be read; send the series again"
         return replace(unread, status=Status.FAILED, reason=reason)
     phantom = looks_like_phantom(reading.inside)
     too_little = _too_little_brain(series, reading, phantom)
@@ -151,7 +154,14 @@ def _decide(unread: StudyResult, slices: list[SliceResult], bundle: Bundle, rule
     probabilities = np.array([one.probability for one in slices])
     probability = study_probability(probabilities, bundle.manifest.study_head)
     positive = int((probabilities > rules.slice_threshold).sum())
+    if not math.isfinite(probability):
+        raise NoNumberError
     suspected = is_suspected(rule, rules, probability, positive, len(slices))
+    notes = [explain(rule, rules, probability, positive, len(slices))]
+    if suspected != is_suspected(PROBABILITY, rules, probability, positive, len(slices)):
+        notes.append(
+            f"another rule disagrees: {explain(PROBABILITY, rules, probability, positive, len(slices))}"
+        )
     return replace(
         unread,
         status=Status.DECIDED,
@@ -159,7 +169,7 @@ def _decide(unread: StudyResult, slices: list[SliceResult], bundle: Bundle, rule
         probability=probability,
         rule=rule,
         positive_slices=positive,
-        notes=(explain(rule, rules, probability, positive, len(slices)), *unread.notes),
+        notes=(*notes, *unread.notes),
         slices=tuple(slices),
         suspicious=_suspicious(slices, rules, suspected),
     )
@@ -218,10 +228,11 @@ def _read_slices(series: Series, bundle: Bundle, on_slice: OnSlice) -> _Reading:
 
 def _run_batch(heads: list[_Head], series: Series, bundle: Bundle, reading: _Reading) -> None:
     logits, maps = bundle.run(np.stack([head.channels for head in heads]))
-    if not (np.isfinite(logits).all() and np.isfinite(maps).all()):
+    calibrated = bundle.slice_probabilities(logits)
+    if not (np.isfinite(calibrated).all() and np.isfinite(maps).all()):
         raise NoNumberError
     findings = bundle.manifest.outputs[1:]
-    for head, probabilities, slice_map in zip(heads, bundle.slice_probabilities(logits), maps, strict=True):
+    for head, probabilities, slice_map in zip(heads, calibrated, maps, strict=True):
         frame = series.frames[head.place]
         reading.inside.append(head.inside)
         reading.slices.append(

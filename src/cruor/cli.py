@@ -51,7 +51,7 @@ class Exit(enum.IntEnum):
 
 
 class RuleName(enum.StrEnum):
-    """What `--rule` takes; the names of `reader.rules.RULES`."""
+    """What `--rule` takes; the names of `bundle.manifest.RULES`."""
 
     PROBABILITY = "probability"
     PAPER_2_5 = "paper-2.5"

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from cruor.dicom import head
 from tests.dicom import writing
+from tests.dicom.writing import is_brain_slice
 
 SPACINGS = [(250 / 128, 250 / 128), None]
 
@@ -43,37 +44,37 @@ def test_head_mask_of_a_slice_that_is_no_square_has_the_shape_of_the_grid() -> N
 @pytest.mark.parametrize("spacing", SPACINGS)
 @pytest.mark.parametrize("share", [1.0, 0.8, 0.5])
 def test_brain_inside_a_skull_is_a_brain_slice(share: float, spacing: tuple[float, float] | None) -> None:
-    assert head.is_brain_slice(writing.head_hu(share=share), spacing)
+    assert is_brain_slice(writing.head_hu(share=share), spacing)
 
 
 @pytest.mark.parametrize("noise_hu", [3, 15, 60])
 def test_noise_does_not_hide_the_brain(noise_hu: float) -> None:
-    assert head.is_brain_slice(writing.head_hu(512, noise_hu=noise_hu), (0.49, 0.49))
+    assert is_brain_slice(writing.head_hu(512, noise_hu=noise_hu), (0.49, 0.49))
 
 
 def test_a_craniectomy_passes() -> None:
     hu = writing.head_hu()
     gap = np.zeros(hu.shape, dtype=np.bool_)
     gap[20:64, 64:] = True  # most of the upper right quarter of the skull
-    assert head.is_brain_slice(np.where(gap & (hu > 300), 40, hu).astype(np.int16), SPACINGS[0])
+    assert is_brain_slice(np.where(gap & (hu > 300), 40, hu).astype(np.int16), SPACINGS[0])
 
 
 def test_the_thin_skull_of_an_infant_passes() -> None:
     hu = writing.head_hu(share=0.6)
     thin = np.where(hu > 300, 450, hu).astype(np.int16)
-    assert head.is_brain_slice(thin, SPACINGS[0])
+    assert is_brain_slice(thin, SPACINGS[0])
 
 
 def test_a_large_bleed_is_still_brain() -> None:
     hu = writing.head_hu()
     hu[writing.ellipse(128, 20, 14, 5, 10)] = 70
-    assert head.is_brain_slice(hu, SPACINGS[0])
+    assert is_brain_slice(hu, SPACINGS[0])
 
 
 @pytest.mark.parametrize("spacing", [(420 / 128, 420 / 128), None])
 @pytest.mark.parametrize("lungs", [True, False])
 def test_chest_and_abdomen_are_no_brain(lungs: bool, spacing: tuple[float, float] | None) -> None:
-    assert not head.is_brain_slice(writing.trunk_hu(lungs), spacing)
+    assert not is_brain_slice(writing.trunk_hu(lungs), spacing)
 
 
 def test_a_neck_is_no_brain() -> None:
@@ -81,12 +82,12 @@ def test_a_neck_is_no_brain() -> None:
     hu[writing.ellipse(128, 35, 32)] = 50
     hu[writing.ellipse(128, 10, 11, 4)] = 500
     hu[writing.ellipse(128, 4, 5, -14)] = -950
-    assert not head.is_brain_slice(hu.astype(np.int16), SPACINGS[0])
+    assert not is_brain_slice(hu.astype(np.int16), SPACINGS[0])
 
 
 def test_air_and_bare_bone_are_no_brain() -> None:
-    assert not head.is_brain_slice(np.full((128, 128), -1000, np.int16), None)
-    assert not head.is_brain_slice(writing.hollow_head_hu(-1000), SPACINGS[0])
+    assert not is_brain_slice(np.full((128, 128), -1000, np.int16), None)
+    assert not is_brain_slice(writing.hollow_head_hu(-1000), SPACINGS[0])
 
 
 def test_a_skull_full_of_air_looks_like_a_phantom() -> None:

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from cruor.dicom.choice import choose_series
-from cruor.dicom.head import is_brain_slice
 from cruor.dicom.instances import Series, Study
 from cruor.dicom.pixels import read_hu
 from cruor.dicom.series import group_studies
 from tests.dicom import writing
+from tests.dicom.writing import is_brain_slice
 
 
 def studies_in(folder: Path) -> list[Study]:

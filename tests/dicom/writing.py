@@ -30,6 +30,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from cruor.dicom import head
 from cruor.dicom.files import find_instances
 from cruor.dicom.instances import Frame, Instance, PutAside, Series, Source, Study
 from cruor.dicom.series import frames_of, group_studies
@@ -284,3 +285,8 @@ def head_slices(count: int = 20, noise_hu: float = 3) -> list[NDArray[np.int16]]
     """Slices of a head from the widest level to the vertex."""
     shares = np.sqrt(np.linspace(1, 0.2, count)).tolist()
     return [head_hu(share=share, noise_hu=noise_hu, seed=number) for number, share in enumerate(shares)]
+
+
+def is_brain_slice(hu: NDArray[np.int16], pixel_spacing: tuple[float, float] | None) -> bool:
+    """What the reader asks of each slice."""
+    return head.has_brain(head.inside_skull(hu, pixel_spacing))

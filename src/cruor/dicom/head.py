@@ -145,18 +145,8 @@ def inside_skull(hu: NDArray[np.int16], pixel_spacing: tuple[float, float] | Non
     return Inside(ring, len(values), area, len(brain) / len(values), float((values < -500).mean()), spread)
 
 
-def is_brain_slice(hu: NDArray[np.int16], pixel_spacing: tuple[float, float] | None) -> bool:
-    """Whether a slice shows brain inside a skull: a ring of bone near the skin, and brain in most of it.
-
-    Args:
-        hu: int16, (rows, columns), HU, padding set to air.
-        pixel_spacing: (between rows, between columns) in mm, or None.
-    """
-    return has_brain(inside_skull(hu, pixel_spacing))
-
-
 def has_brain(found: Inside) -> bool:
-    """Whether there is a skull with brain in most of it."""
+    """Whether there is a skull, a ring of bone near the skin, with brain in most of its inside."""
     return has_skull(found) and found.brain_share >= LEAST_BRAIN_SHARE
 
 

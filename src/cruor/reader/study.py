@@ -74,7 +74,7 @@ def read_study(
     Args:
         study: from `dicom.series.group_studies`.
         bundle: an open bundle.
-        rule: one of `reader.rules.RULES`; the bundle's default where None.
+        rule: one of `bundle.manifest.RULES`; the bundle's default where None.
         on_slice: told of progress.
 
     Returns:

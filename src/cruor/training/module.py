@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from cruor.training.data import augment, channels_of
-from cruor.training.experiment import Experiment
+from cruor.training.experiment import Experiment, ExperimentError
 from cruor.training.networks.lite0 import Lite0, load_imagenet
 
 
@@ -17,13 +17,13 @@ def build_network(experiment: Experiment) -> Lite0:
     """The network an experiment names, with its first weights.
 
     Raises:
-        ValueError: an unknown name of network or weights.
+        ExperimentError: an unknown name of network or weights.
     """
     settings = experiment.network
     if settings.name != "lite0":
-        raise ValueError(f"network {settings.name!r} is not known; known: lite0")
+        raise ExperimentError(f"network {settings.name!r} is not known; known: lite0")
     if settings.weights not in ("imagenet", "random"):
-        raise ValueError(f"weights {settings.weights!r} are not known; known: imagenet, random")
+        raise ExperimentError(f"weights {settings.weights!r} are not known; known: imagenet, random")
     network = Lite0(settings.frozen_stages, settings.dropout)
     if settings.weights == "imagenet":
         load_imagenet(network)

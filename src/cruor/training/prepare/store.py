@@ -17,8 +17,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-LABELS = ("any", "epidural", "intraparenchymal", "intraventricular", "subarachnoid", "subdural")
-"""Network outputs in order; the first is any hemorrhage."""
+from cruor.bundle.manifest import OUTPUTS
+
+LABELS = OUTPUTS
+"""Labels of a slice are asked for and answered in one order."""
 
 INDEX = "index.parquet"
 

@@ -35,7 +35,7 @@ def measure_paper(series: Series, warm_seconds: float) -> list[Measure]:
     step = count // (SLICES + 1)
     slices = [_whole_slice(series.frames[step * place]) for place in range(1, SLICES + 1)]
     network = EffClass().eval()
-    with GradCAM(network, [network.last_block]) as grad_cam:
+    with GradCAM(network, [network.cam_layer]) as grad_cam:
         decide = _median_after_first(slices, lambda channels: _decide(network, channels))
         heatmap = _median_after_first(slices, lambda channels: _heatmap(grad_cam, channels))
     whole = count * (decide + heatmap)

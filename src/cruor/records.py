@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import typing
+from collections.abc import Iterable
 from typing import Any
 
 
@@ -16,18 +17,20 @@ def build_record(kind: Any, value: Any, where: str) -> Any:
     """Build what the type `kind` asks for.
 
     Args:
-        kind: a dataclass, a tuple of such, a dict, or a plain type.
+        kind: a dataclass, a tuple of such, a dict, a Literal of names, or a plain type.
         value: mappings, lists and plain values as JSON and YAML give them.
         where: file and field, for messages.
 
     Raises:
-        RecordError: an unknown or missing key, or a value of another type.
+        RecordError: an unknown or missing key, a value of another type, or a name that is not known.
     """
     if dataclasses.is_dataclass(kind):
         return _build_dataclass(kind, value, where)
     origin = typing.get_origin(kind)
     if origin is tuple:
         return _build_tuple(typing.get_args(kind), value, where)
+    if origin is typing.Literal:
+        return _build_choice(typing.get_args(kind), value, where)
     plain = dict if origin is dict else kind
     if plain is float and type(value) is int:
         return float(value)
@@ -59,15 +62,24 @@ def _build_tuple(parts: tuple[Any, ...], value: Any, where: str) -> tuple[Any, .
     return tuple(build_record(part, item, f"{where}[{i}]") for i, (part, item) in pairs)
 
 
+def _build_choice(known: tuple[str, ...], value: Any, where: str) -> str:
+    if value in known:
+        return str(value)
+    raise RecordError(f"{where}: {value!r} is not known; {_advice(str(value), known)}")
+
+
+def _advice(wrong: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(wrong, known, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+
+
 def _build_dataclass(kind: Any, value: Any, where: str) -> Any:
     if not isinstance(value, dict):
         raise RecordError(f"{where}: a mapping is wanted, not {value!r}")
     hints = typing.get_type_hints(kind)
     for key in value:
         if key not in hints:
-            near = difflib.get_close_matches(str(key), hints, n=1)
-            advice = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(hints)}"
-            raise RecordError(f"{where}: unknown key {key!r}; {advice}")
+            raise RecordError(f"{where}: unknown key {key!r}; {_advice(str(key), hints)}")
     for field in dataclasses.fields(kind):
         optional = (
             field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING

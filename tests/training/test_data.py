@@ -20,14 +20,13 @@ from cruor.training.data import (
     SliceDataset,
     augment,
     channels_of,
-    check_no_patient_on_two_sides,
     draw_epoch,
     load_heads,
-    split_by_patient,
 )
 from cruor.training.experiment import AugmentationSettings, DataSettings
 from cruor.training.prepare.ct_ich import rebuild_hu
 from cruor.training.prepare.store import LABELS, write_prepared
+from cruor.training.splits import check_no_patient_on_two_sides, split_by_patient
 from tests.training.samples import SIDE, blob, head, labels, study
 
 INPUT = InputSettings(CropSettings(size=64))

@@ -32,10 +32,31 @@ def test_every_transposed_convolution_gives_224_by_224(network: EffClass, channe
 
 
 @torch.inference_mode()
-def test_a_slice_gives_two_logits_and_one_probability(network: EffClass, channels: torch.Tensor) -> None:
-    logits = network(channels)
-    assert logits.shape == (1, 2)
-    assert network.probability(channels).item() == pytest.approx(logits.softmax(1)[0, 1].item(), rel=1e-5)
+def test_the_one_logit_says_what_the_softmax_over_two_says(network: EffClass, channels: torch.Tensor) -> None:
+    two = network.two_logits(network.last_features(channels))
+    assert two.shape == (1, 2)
+    assert network(channels).sigmoid().item() == pytest.approx(two.softmax(1)[0, 1].item(), rel=1e-5)
+    assert network.probability(channels).item() == pytest.approx(two.softmax(1)[0, 1].item(), rel=1e-5)
+
+
+@torch.inference_mode()
+def test_the_two_logits_are_those_of_the_whole_resnet(network: EffClass, channels: torch.Tensor) -> None:
+    joined = torch.cat(network.upsampled(channels), dim=1)
+    whole = network.resnet(network.conv1(network.conv0(joined)))
+    torch.testing.assert_close(network.two_logits(network.last_features(channels)), whole)
+
+
+@torch.inference_mode()
+def test_the_map_is_grad_cam_at_the_last_block_up_to_a_constant(
+    network: EffClass, channels: torch.Tensor
+) -> None:
+    _, maps = network.logits_and_maps(channels)
+    assert maps.shape == (1, 1, 7, 7)
+    with torch.inference_mode(False):
+        features = network.last_features(channels.clone()).detach().requires_grad_()
+        (slopes,) = torch.autograd.grad(network.two_logits(features)[0, 1], features)
+        grad_cam = (slopes.mean((2, 3), keepdim=True) * features).sum(1) * 49
+    torch.testing.assert_close(maps[:, 0], grad_cam.detach(), rtol=1e-4, atol=1e-5)
 
 
 @torch.inference_mode()

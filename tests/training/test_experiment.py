@@ -34,6 +34,23 @@ def test_an_unknown_key_at_the_top_is_an_error_too(tmp_path: Path) -> None:
         loaded(tmp_path, SMALLEST + "augmentations: {}\n")
 
 
+@pytest.mark.parametrize(
+    ("wrong", "advice"),
+    [
+        ("training: {optimizer: adanw}", "'adanw' is not known; did you mean 'adamw'"),
+        ("training: {scheduler: stepLR}", "'stepLR' is not known; did you mean 'step'"),
+        ("training: {precision: '8'}", "'8' is not known; known: 32, bf16, 16"),
+        ("validation: {best_by: acuracy}", "did you mean 'accuracy'"),
+        ("input: {crop: {size: 64, area: slices}}", "did you mean 'slice'"),
+    ],
+)
+def test_a_name_that_is_not_known_is_an_error_that_names_the_right_ones(
+    tmp_path: Path, wrong: str, advice: str
+) -> None:
+    with pytest.raises(ExperimentError, match=advice):
+        loaded(tmp_path, f"{SMALLEST}{wrong}\n")
+
+
 def test_a_missing_key_is_named(tmp_path: Path) -> None:
     with pytest.raises(ExperimentError, match=r"'folders' is missing"):
         loaded(tmp_path, "code: x\ndata: {}\n")

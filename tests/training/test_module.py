@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from cruor.training.experiment import Experiment, NetworkSettings
-from cruor.training.module import PlaceLoss, SliceModule, build_network, masked_loss
+from cruor.training.module import PlaceLoss, SliceModule, masked_loss
 from tests.training.samples import tiny_experiment
 
 NAN = float("nan")
@@ -85,21 +85,12 @@ class TestPlaceLoss:
         assert all(parameter.grad is not None and parameter.grad != 0 for parameter in loss.parameters())
 
 
-class TestBuildNetwork:
-    def test_an_unknown_network_is_named_with_the_known_ones(self) -> None:
-        with pytest.raises(ValueError, match="'lite9' is not known; known: lite0"):
-            build_network(with_network(name="lite9"))
-
-    def test_unknown_weights_are_named_with_the_known_ones(self) -> None:
-        with pytest.raises(ValueError, match="'radimagenet' are not known; known: imagenet, random"):
-            build_network(with_network(weights="radimagenet"))
-
-
 class TestSliceModule:
     def test_logits_and_maps_have_the_shapes_that_are_said(self) -> None:
         module = SliceModule(TINY, steps_per_epoch=1).eval()
         with torch.inference_mode():
             logits, maps = module(torch.zeros(2, 1, 64, 64))
+        assert maps is not None
         assert (tuple(logits.shape), tuple(maps.shape)) == ((2, 6), (2, 6, 2, 2))
 
     def test_frozen_weights_are_not_given_to_the_optimizer(self) -> None:
@@ -111,4 +102,9 @@ class TestSliceModule:
         }
         assert id(module.network.backbone.conv_stem.weight) not in given
         assert id(module.network.linear.weight) in given
+        assert module.place_loss is not None
         assert {id(one) for one in module.place_loss.parameters()} <= given
+
+    def test_without_weight_the_place_is_not_asked_for(self) -> None:
+        quiet = replace(TINY, training=replace(TINY.training, place_weight=0.0))
+        assert SliceModule(quiet, steps_per_epoch=1).place_loss is None

@@ -19,13 +19,14 @@ from torch import Tensor
 
 from cruor.training.data import load_heads
 from cruor.training.experiment import Experiment, ExperimentError, load_experiment
+from cruor.training.loading import HeadsData
 from cruor.training.module import SliceModule
 from cruor.training.run import (
     EXPERIMENT_FILE,
     FINISHED_FILE,
     LAST_CHECKPOINT,
     MADE_BY_FILE,
-    HeadsData,
+    METRICS_FILE,
     fit,
     open_run,
     predict_logits,
@@ -39,6 +40,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:::lightning")
 KILLED_IN_THE_SECOND_EPOCH = """
 import os, signal, sys
 from pathlib import Path
+from cruor.training.loading import HeadsData
 from cruor.training.module import SliceModule
 from cruor.training.run import train
 
@@ -117,7 +119,8 @@ class TestResuming:
         self, experiment: Experiment, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         run = open_run(experiment, tmp_path)
-        (run / LAST_CHECKPOINT).write_bytes((unbroken / LAST_CHECKPOINT).read_bytes())
+        for file in (LAST_CHECKPOINT, METRICS_FILE):
+            (run / file).write_bytes((unbroken / file).read_bytes())
         steps: list[tuple[int, int]] = []
         changed_step(monkeypatch, lambda *step: steps.append(step))
         train(saved(experiment, tmp_path), tmp_path)

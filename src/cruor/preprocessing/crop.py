@@ -7,7 +7,7 @@ box made from each slice by itself is the same whether the slice comes alone or 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,11 +42,13 @@ class CropSettings:
         margin: air kept round the head, as a share of the head's longer side.
         least_share: the box is never smaller than this share of the slice's longer side, so that the
             small top of the skull is not blown up to a whole head.
+        area: `head`, or `slice`: the whole slice, made square with air, as the paper resizes it.
     """
 
     size: int
     margin: float = 0.06
     least_share: float = 0.5
+    area: Literal["head", "slice"] = "head"
 
 
 def find_head(hu: NDArray[np.int16], settings: CropSettings) -> Box:
@@ -61,9 +63,12 @@ def find_head(hu: NDArray[np.int16], settings: CropSettings) -> Box:
     """
     rows, columns = hu.shape
     longer, cell = max(rows, columns), cell_size(hu.shape)
+    whole = Box((rows - longer) // 2, (columns - longer) // 2, longer)
+    if settings.area == "slice":
+        return whole
     mask = head_mask(hu)
     if not mask.any():
-        return Box((rows - longer) // 2, (columns - longer) // 2, longer)
+        return whole
     rows_in, columns_in = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     top, bottom = rows_in[0] * cell, min(rows, (rows_in[-1] + 1) * cell)
     left, right = columns_in[0] * cell, min(columns, (columns_in[-1] + 1) * cell)

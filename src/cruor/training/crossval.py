@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cruor.training.data import check_no_patient_on_two_sides, load_heads, split_by_patient
+from cruor.training.data import load_heads
 from cruor.training.experiment import load_experiment
-from cruor.training.prepare.store import LABELS, write_table
-from cruor.training.run import fit, open_run, predict_logits
+from cruor.training.prepare.store import write_table
+from cruor.training.run import fit, logit_columns, open_run, predict_logits
+from cruor.training.splits import check_no_patient_on_two_sides, split_by_patient
 
 OUT_OF_FOLD = "out_of_fold.parquet"
 
@@ -34,8 +35,7 @@ def crossvalidate(experiment_file: Path, runs: Path) -> Path:
             check_no_patient_on_two_sides(heads.index, rows, held_out)
             part.parent.mkdir(exist_ok=True)
             logits = predict_logits(fit(experiment, heads, rows, part.parent), heads, held_out)
-            columns = {f"logit_{label}": logits[:, i] for i, label in enumerate(LABELS)}
-            write_table(heads.index.iloc[held_out].assign(fold=number, **columns), part)
+            write_table(heads.index.iloc[held_out].assign(fold=number, **logit_columns(logits)), part)
         parts.append(pd.read_parquet(part))
     write_table(pd.concat(parts).sort_index(), folder / OUT_OF_FOLD)
     return folder / OUT_OF_FOLD

@@ -11,7 +11,6 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from sklearn.model_selection import StratifiedGroupKFold
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
@@ -76,29 +75,6 @@ def _crop_drawing(drawn: NDArray[np.uint8], shape: tuple[int, ...], box: Box, si
     return cut_out(np.asarray(over, dtype=np.int16), box, size, (0, 255)).astype(np.uint8)
 
 
-def split_by_patient(index: pd.DataFrame, folds: int, seed: int) -> NDArray[np.int64]:
-    """Number of the fold each slice is held out in: by patient, stratified by source and label."""
-    strata = index["source"] + index["any"].astype(str)
-    splitter = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=seed)
-    fold = np.empty(len(index), dtype=np.int64)
-    for number, (_, held_out) in enumerate(splitter.split(index, strata, groups=index["patient_id"])):
-        fold[held_out] = number
-    return fold
-
-
-def check_no_patient_on_two_sides(
-    index: pd.DataFrame, train: NDArray[np.int64], test: NDArray[np.int64]
-) -> None:
-    """Refuse a split that lets a patient teach and test.
-
-    Raises:
-        ValueError: naming the patients.
-    """
-    both = set(index["patient_id"].iloc[train]) & set(index["patient_id"].iloc[test])
-    if both:
-        raise ValueError(f"patients on both sides of the split: {', '.join(sorted(both)[:5])}")
-
-
 def draw_epoch(
     any_label: NDArray[np.float32], rows: NDArray[np.int64], negatives_per_positive: float, seed: int
 ) -> NDArray[np.int64]:
@@ -157,10 +133,14 @@ def _move(hu: Tensor, blood: Tensor, settings: AugmentationSettings, air_hu: flo
     """Turn, scale, shift and mirror HU and blood alike; what comes in from outside is air."""
     angle = torch.deg2rad(_spread(hu, settings.rotation_degrees))
     scale = 1 + _spread(hu, settings.scale)
-    mirror = torch.where(torch.rand(len(hu), device=hu.device) < 0.5, -1.0, 1.0)
+    mirror = torch.where(torch.rand(len(hu), device=hu.device) < settings.mirror, -1.0, 1.0)
     cosine, sine = torch.cos(angle) * scale, torch.sin(angle) * scale
     first = torch.stack([cosine * mirror, -sine, 2 * _spread(hu, settings.shift)], dim=1)
     second = torch.stack([sine * mirror, cosine, 2 * _spread(hu, settings.shift)], dim=1)
+    if settings.upside_down:
+        turned = torch.rand(len(hu), device=hu.device) < settings.upside_down
+        first[:, 1] = torch.where(turned, -first[:, 1], first[:, 1])
+        second[:, 1] = torch.where(turned, -second[:, 1], second[:, 1])
     # Outside the picture grid_sample gives 0, so air must be 0 while it works.
     both = torch.cat([hu - air_hu, blood], dim=1)
     transform = torch.stack([first, second], dim=1)

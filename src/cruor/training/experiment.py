@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
+from typing import Literal, cast
 
 import yaml
 
@@ -19,10 +19,20 @@ class ExperimentError(ValueError):
 
 @dataclass(frozen=True)
 class DataSettings:
-    """Which prepared folders are used, and which patients stay out of everything."""
+    """Which prepared folders are used, and which patients stay out of everything.
+
+    Attributes:
+        split: file of sides by patient (`cruor split`); without one, all patients are trained on.
+        validation_side, test_side: names of sides in it; every other side is trained on. An empty name
+            leaves that phase out.
+        folds: of `cruor crossval`, which makes its own split.
+    """
 
     folders: tuple[str, ...]
     left_out_patients: tuple[str, ...] = ()
+    split: str = ""
+    validation_side: str = "validation"
+    test_side: str = "test"
     folds: int = 5
 
 
@@ -31,12 +41,14 @@ class NetworkSettings:
     """A network of `networks/` by name.
 
     Attributes:
-        weights: `imagenet` or `random`.
+        backbone: a backbone's name in timm, for `timm`.
+        weights: `imagenet`, `random`, or a file of weights.
         frozen_stages: that many first stages keep their first weights: the wide early layers cost most
             of a step on a CPU.
     """
 
     name: str = "lite0"
+    backbone: str = ""
     weights: str = "imagenet"
     frozen_stages: int = 0
     dropout: float = 0.2
@@ -44,30 +56,79 @@ class NetworkSettings:
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """AdamW under a one-cycle learning rate; an epoch is every positive slice and a draw of negatives.
+    """The phase of training.
 
     Attributes:
+        negatives_per_positive: an epoch is every positive slice and so many negatives for each.
+        draw: negatives are drawn anew for each epoch, or `once` as in the paper (section 2.3).
+        batch_size: slices a forward pass, on each device.
+        accumulate_batches: so many batches make one step of the optimizer.
+        optimizer, learning_rate, momentum, weight_decay: momentum is SGD's.
+        scheduler: `step` multiplies the rate by `step_factor` every `step_epochs` epochs; `one-cycle` and
+            `cosine` go by steps over the whole run; `constant` leaves it.
         place_weight: weight of the loss of the map against the drawn blood, beside that of the labels.
+        precision: of the arithmetic; bf16 and 16 are mixed with 32.
+        devices, nodes: GPUs (or processes without one) a machine, and machines.
     """
 
     epochs: int = 12
     batch_size: int = 32
+    accumulate_batches: int = 1
     negatives_per_positive: float = 2.0
+    draw: Literal["each-epoch", "once"] = "each-epoch"
+    optimizer: Literal["sgd", "adam", "adamw"] = "adamw"
     learning_rate: float = 1e-3
+    momentum: float = 0.9
     weight_decay: float = 0.05
+    scheduler: Literal["constant", "step", "cosine", "one-cycle"] = "one-cycle"
+    step_epochs: int = 2
+    step_factor: float = 0.6
     place_weight: float = 0.0
+    precision: Literal["32", "bf16", "16"] = "32"
+    devices: int = 1
+    nodes: int = 1
     seed: int = 1
 
 
 @dataclass(frozen=True)
+class ValidationSettings:
+    """The phase of validation, after each epoch, on the split's validation side.
+
+    Attributes:
+        balance: as many negatives as positives, drawn once (paper section 2.3); else all slices.
+        best_by: the checkpoint of the epoch with the best of it is kept as `best.ckpt`. `accuracy` is at
+            a probability of 0.5.
+        patience: training stops after so many epochs without a better one; 0 never stops early.
+    """
+
+    balance: bool = False
+    best_by: Literal["accuracy", "loss", "roc_auc"] = "loss"
+    patience: int = 0
+
+
+@dataclass(frozen=True)
+class TestingSettings:
+    """The phase of testing, at the end, on the split's test side.
+
+    Attributes:
+        weights: of the best epoch by validation, or of the last.
+        thresholds: of the slice probability, for Table 1.
+    """
+
+    weights: Literal["best", "last"] = "best"
+    thresholds: tuple[float, ...] = (0.5, 0.7, 0.9)
+
+
+@dataclass(frozen=True)
 class AugmentationSettings:
-    """Ranges of the random changes made to each training slice, in HU before the windows are applied.
+    """Random changes made to each training slice, by name, in HU before the windows are applied; 0 is none.
 
     Attributes:
         rotation_degrees, scale, shift: +- range; shift as a share of the side.
         gain, offset_hu: the slice's HU times 1 +- gain plus +- offset: scanners differ in calibration.
         noise_hu: upper end of the standard deviation of added noise.
         blur: share of slices that are smoothed, as thick slices and JPEG do.
+        mirror, upside_down: share of slices that are turned left to right, top to bottom.
     """
 
     rotation_degrees: float = 15.0
@@ -77,17 +138,21 @@ class AugmentationSettings:
     offset_hu: float = 4.0
     noise_hu: float = 6.0
     blur: float = 0.3
+    mirror: float = 0.5
+    upside_down: float = 0.0
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """One YAML file. `code` names the run folder `runs/<code>/`."""
+    """One YAML file, with the phases of the paper's appendix A.3. `code` names the folder `runs/<code>/`."""
 
     code: str
     data: DataSettings
     input: InputSettings = field(default_factory=lambda: InputSettings(CropSettings(size=256)))
     network: NetworkSettings = field(default_factory=NetworkSettings)
     training: TrainingSettings = field(default_factory=TrainingSettings)
+    validation: ValidationSettings = field(default_factory=ValidationSettings)
+    testing: TestingSettings = field(default_factory=TestingSettings)
     augmentation: AugmentationSettings = field(default_factory=AugmentationSettings)
 
 

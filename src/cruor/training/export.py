@@ -53,7 +53,7 @@ from cruor.training.evaluation.metrics import (
 )
 from cruor.training.experiment import Experiment, ExperimentError, load_experiment
 from cruor.training.module import SliceModule
-from cruor.training.networks.lite0 import Lite0
+from cruor.training.networks.base import SliceNetwork
 from cruor.training.prepare.store import LABELS
 from cruor.training.run import EXPERIMENT_FILE, FINISHED_FILE, LAST_CHECKPOINT, MADE_BY_FILE
 
@@ -141,7 +141,7 @@ def ancestry(run: Path, experiment: Experiment) -> dict[str, object]:
     }
 
 
-def load_network(experiment: Experiment, checkpoint: Path) -> Lite0:
+def load_network(experiment: Experiment, checkpoint: Path) -> SliceNetwork:
     """The trained network of a run, ready to be read from."""
     module = SliceModule(experiment, steps_per_epoch=1)
     module.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"])
@@ -151,15 +151,15 @@ def load_network(experiment: Experiment, checkpoint: Path) -> Lite0:
 class _Exported(nn.Module):
     """Gives the graph its two outputs."""
 
-    def __init__(self, network: Lite0) -> None:
+    def __init__(self, network: SliceNetwork) -> None:
         super().__init__()
         self.network = network
 
-    def forward(self, channels: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, channels: Tensor) -> tuple[Tensor, Tensor | None]:
         return self.network.logits_and_maps(channels)
 
 
-def write_graph(network: Lite0, experiment: Experiment, file: Path) -> None:
+def write_graph(network: SliceNetwork, experiment: Experiment, file: Path) -> None:
     """Write model.onnx: large weights in half precision, computed in single precision."""
     size, windows = experiment.input.crop.size, len(experiment.input.windows_hu)
     torch.onnx.export(
@@ -194,13 +194,14 @@ def store_in_half(model: onnx.ModelProto) -> None:
 
 
 @torch.inference_mode()
-def map_scale(network: Lite0, heads: Heads, experiment: Experiment) -> float:
+def map_scale(network: SliceNetwork, heads: Heads, experiment: Experiment) -> float:
     """Median over the positive slices of the map's hottest value (of `any`): shown as the hottest colour."""
     rows = np.flatnonzero(heads.labels[:, 0] == 1)
     hottest: list[float] = []
     for start in range(0, len(rows), 32):
         hu = torch.from_numpy(heads.hu[rows[start : start + 32]].astype(np.float32))[:, None]
         _, maps = network.logits_and_maps(channels_of(hu, experiment.input))
+        assert maps is not None
         hottest.extend(maps[:, 0].amax((1, 2)).tolist())
     return float(np.median(hottest))
 

@@ -7,27 +7,12 @@ from typing import Any
 import lightning
 import torch
 from torch import Tensor, nn
+from torchmetrics.classification import BinaryAccuracy, BinaryAUROC
 
 from cruor.training.data import augment, channels_of
-from cruor.training.experiment import Experiment, ExperimentError
-from cruor.training.networks.lite0 import Lite0, load_imagenet
-
-
-def build_network(experiment: Experiment) -> Lite0:
-    """The network an experiment names, with its first weights.
-
-    Raises:
-        ExperimentError: an unknown name of network or weights.
-    """
-    settings = experiment.network
-    if settings.name != "lite0":
-        raise ExperimentError(f"network {settings.name!r} is not known; known: lite0")
-    if settings.weights not in ("imagenet", "random"):
-        raise ExperimentError(f"weights {settings.weights!r} are not known; known: imagenet, random")
-    network = Lite0(settings.frozen_stages, settings.dropout)
-    if settings.weights == "imagenet":
-        load_imagenet(network)
-    return network
+from cruor.training.experiment import Experiment, TrainingSettings
+from cruor.training.networks import build_network
+from cruor.training.prepare.store import LABELS
 
 
 def masked_loss(logits: Tensor, labels: Tensor) -> Tensor:
@@ -73,34 +58,91 @@ class PlaceLoss(nn.Module):
 
 
 class SliceModule(lightning.LightningModule):
-    """Trains a slice network on batches of HU, labels and blood."""
+    """Trains a slice network on batches of HU, labels and blood; measures it on the validation side.
+
+    Args:
+        experiment: network, input, phases.
+        steps_per_epoch: steps of the optimizer, which the schedules by step count.
+    """
 
     def __init__(self, experiment: Experiment, steps_per_epoch: int) -> None:
         super().__init__()
         self.experiment = experiment
         self.steps = steps_per_epoch * experiment.training.epochs
-        self.network = build_network(experiment).to(memory_format=torch.channels_last)
-        self.place_loss = PlaceLoss()
+        channels, size = len(experiment.input.windows_hu), experiment.input.crop.size
+        network = build_network(experiment.network, channels, size)
+        self.network = network.to(memory_format=torch.channels_last)
+        self.asked = [LABELS.index(output) for output in network.outputs]
+        self.place_loss = PlaceLoss() if experiment.training.place_weight else None
+        self.train_accuracy = BinaryAccuracy()
+        self.validation_accuracy = BinaryAccuracy()
+        self.validation_roc_auc = BinaryAUROC()
 
-    def forward(self, hu: Tensor) -> tuple[Tensor, Tensor]:
-        """(n, 1, s, s) HU -> (n, 6) logits and (n, 6, h, w) maps."""
+    def forward(self, hu: Tensor) -> tuple[Tensor, Tensor | None]:
+        """(n, 1, s, s) HU -> (n, outputs) logits and (n, outputs, h, w) maps, where the network has them."""
         channels = channels_of(hu, self.experiment.input).contiguous(memory_format=torch.channels_last)
-        return self.network.logits_and_maps(channels)
+        logits, maps = self.network.logits_and_maps(channels)
+        return logits, maps
 
     def training_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_index: int) -> Tensor:
+        """Loss of a batch, augmented: of the labels, and of the map where it is asked for."""
         hu, labels, blood = batch
         hu, blood = augment(hu, blood, self.experiment.augmentation, self.experiment.input.bounds_hu)
         logits, maps = self(hu)
-        label_loss = masked_loss(logits, labels)
-        place_loss: Tensor = self.place_loss(maps[:, 0], blood)
-        self.log_dict({"label_loss": label_loss, "place_loss": place_loss}, on_step=False, on_epoch=True)
-        return label_loss + self.experiment.training.place_weight * place_loss
+        loss = masked_loss(logits.float(), labels[:, self.asked])
+        self._log("train_loss", loss, len(hu))
+        self.train_accuracy(logits[:, 0].sigmoid(), labels[:, 0].int())
+        self._log("train_accuracy", self.train_accuracy, len(hu))
+        if self.place_loss is not None and maps is not None:
+            place_loss: Tensor = self.place_loss(maps[:, 0].float(), blood)
+            self._log("train_place_loss", place_loss, len(hu))
+            loss = loss + self.experiment.training.place_weight * place_loss
+        return loss
+
+    def validation_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_index: int) -> None:
+        """Loss, accuracy at 0.5 and ROC-AUC, the last two of `any`, without augmentation."""
+        hu, labels, _ = batch
+        logits = self(hu)[0].float()
+        self._log("validation_loss", masked_loss(logits, labels[:, self.asked]), len(hu))
+        for name in ("accuracy", "roc_auc"):
+            metric = getattr(self, f"validation_{name}")
+            metric(logits[:, 0].sigmoid(), labels[:, 0].int())
+            self._log(f"validation_{name}", metric, len(hu))
+
+    def _log(self, name: str, value: Any, batch_size: int) -> None:
+        self.log(name, value, on_step=False, on_epoch=True, batch_size=batch_size, sync_dist=True)
 
     def configure_optimizers(self) -> Any:
+        """The optimizer over what is not frozen, and its schedule (see `TrainingSettings`)."""
         settings = self.experiment.training
-        trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
-        optimizer = torch.optim.AdamW(trained, lr=settings.learning_rate, weight_decay=settings.weight_decay)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, settings.learning_rate, total_steps=self.steps
-        )
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        optimizer = _optimizer([one for one in self.parameters() if one.requires_grad], settings)
+        by_step = {"scheduler": _schedule(optimizer, settings, self.steps), "interval": "step"}
+        if settings.scheduler in ("step", "constant"):
+            by_step["interval"] = "epoch"
+        return {"optimizer": optimizer, "lr_scheduler": by_step}
+
+
+def _optimizer(parameters: list[nn.Parameter], settings: TrainingSettings) -> torch.optim.Optimizer:
+    rate, decay = settings.learning_rate, settings.weight_decay
+    match settings.optimizer:
+        case "sgd":
+            return torch.optim.SGD(parameters, lr=rate, momentum=settings.momentum, weight_decay=decay)
+        case "adam":
+            return torch.optim.Adam(parameters, lr=rate, weight_decay=decay)
+        case "adamw":
+            return torch.optim.AdamW(parameters, lr=rate, weight_decay=decay)
+
+
+def _schedule(
+    optimizer: torch.optim.Optimizer, settings: TrainingSettings, steps: int
+) -> torch.optim.lr_scheduler.LRScheduler:
+    schedules = torch.optim.lr_scheduler
+    match settings.scheduler:
+        case "step":
+            return schedules.StepLR(optimizer, settings.step_epochs, settings.step_factor)
+        case "cosine":
+            return schedules.CosineAnnealingLR(optimizer, steps)
+        case "one-cycle":
+            return schedules.OneCycleLR(optimizer, settings.learning_rate, total_steps=steps)
+        case "constant":
+            return schedules.ConstantLR(optimizer, factor=1.0, total_iters=0)

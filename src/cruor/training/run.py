@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import logging
 import math
 import platform
 import subprocess
@@ -12,73 +13,110 @@ from typing import Any
 
 import lightning
 import numpy as np
+import pandas as pd
 import torch
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressBar
-from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from cruor.training.data import Heads, SliceDataset, draw_epoch, load_heads
+from cruor.training.costs import count_flops, count_parameters, measure_energy
+from cruor.training.curves import write_curves
+from cruor.training.data import Heads, SliceDataset, load_heads
 from cruor.training.experiment import Experiment, ExperimentError, load_experiment, save_experiment
+from cruor.training.loading import HeadsData
 from cruor.training.module import SliceModule
+from cruor.training.prepare.store import LABELS, write_table
+from cruor.training.splits import check_no_patient_on_two_sides, read_split
 
 EXPERIMENT_FILE = "experiment.yaml"
 MADE_BY_FILE = "made_by.json"
-LAST_CHECKPOINT = "last.ckpt"
+LAST_CHECKPOINT, BEST_CHECKPOINT = "last.ckpt", "best.ckpt"
+METRICS_FILE = "metrics.csv"
+PREDICTIONS_FILE = "predictions.parquet"
 FINISHED_FILE = "finished.json"
 
+TRAIN, VALIDATION, TEST = "train", "validation", "test"
+"""What a side of the split is used for; an experiment says which side is which."""
 
-class HeadsData(lightning.LightningDataModule):
-    """Draws an epoch's slices anew by seed and epoch: a resumed run sees what an unbroken one sees."""
-
-    def __init__(self, heads: Heads, rows: NDArray[np.int64], experiment: Experiment) -> None:
-        super().__init__()
-        self.heads, self.rows, self.settings = heads, rows, experiment.training
-
-    def epoch_rows(self, epoch: int) -> NDArray[np.int64]:
-        any_label = self.heads.labels[:, 0]
-        seed = self.settings.seed * 1000 + epoch
-        return draw_epoch(any_label, self.rows, self.settings.negatives_per_positive, seed)
-
-    def train_dataloader(self) -> DataLoader[tuple[Tensor, Tensor, Tensor]]:
-        epoch = self.trainer.current_epoch if self.trainer else 0
-        slices = SliceDataset(self.heads, self.epoch_rows(epoch))
-        return SeededLoader(slices, self.settings.seed * 1000 + epoch, self.settings.batch_size)
+PRECISIONS: dict[str, Any] = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 
 
-class SeededLoader(DataLoader[tuple[Tensor, Tensor, Tensor]]):
-    """Seeds torch, which augmentation and dropout draw from, whenever it starts.
+class EpochTable(Callback):
+    """Writes a row an epoch to metrics.csv; a resumed run goes on below what was finished."""
 
-    Not when it is made: each start draws a number, and Lightning starts the loader of an unbroken run's
-    later epochs twice, that of a resumed epoch once.
-    """
+    def __init__(self, file: Path) -> None:
+        self.file, self.rate = file, 0.0
 
-    def __init__(self, slices: SliceDataset, seed: int, batch_size: int) -> None:
-        super().__init__(slices, batch_size=batch_size)
-        self.seed = seed
+    def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        """Remember the rate that the epoch begins with: at its end the schedule has moved on."""
+        self.rate = trainer.optimizers[0].param_groups[0]["lr"]
 
-    def __iter__(self) -> Any:
-        torch.manual_seed(self.seed)
-        return super().__iter__()
+    @rank_zero_only
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        """Add the row of the epoch that ends."""
+        epoch = trainer.current_epoch
+        measured = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        row = pd.DataFrame([{"epoch": epoch, "learning_rate": self.rate, **measured}])
+        if self.file.exists():
+            before = pd.read_csv(self.file)
+            row = pd.concat([before[before["epoch"] < epoch], row])
+        unfinished = self.file.with_name(self.file.name + ".part")
+        row.to_csv(unfinished, index=False)
+        unfinished.replace(self.file)
 
 
 def train(experiment_file: Path, runs: Path) -> Path:
-    """Train on all slices of an experiment; go on where a killed run of the same code stopped.
+    """Train, validate and test as an experiment says; go on where a killed run of the same code stopped.
 
     Returns:
         The run folder.
 
     Raises:
-        ExperimentError: the code was used before, by a finished run or a different experiment.
+        ExperimentError: the code was used before, by a finished run or a different experiment; or the
+            split does not fit the data.
     """
     experiment = load_experiment(experiment_file)
     folder = open_run(experiment, runs)
-    if (folder / FINISHED_FILE).exists():
+    last_file = PREDICTIONS_FILE if experiment.data.split else FINISHED_FILE
+    if (folder / last_file).exists():
         raise ExperimentError(f"{folder} is finished and never overwritten; give the experiment another code")
     heads = load_heads(experiment.data, experiment.input)
-    fit(experiment, heads, np.arange(len(heads.index)), folder)
+    if not experiment.data.split:
+        fit(experiment, heads, np.arange(len(heads.index)), folder)
+        return folder
+    sides = experiment_sides(experiment, heads.index)
+    rows = {side: np.flatnonzero(sides == side) for side in (TRAIN, VALIDATION, TEST)}
+    module = fit(experiment, heads, rows[TRAIN], folder, rows[VALIDATION] if len(rows[VALIDATION]) else None)
+    if not getattr(rank_zero_only, "rank", 0):  # of several processes the first alone
+        write_predictions(module, heads, sides, folder / PREDICTIONS_FILE)
     return folder
+
+
+def experiment_sides(experiment: Experiment, index: pd.DataFrame) -> NDArray[np.object_]:
+    """TRAIN, VALIDATION or TEST for each slice, by the experiment's split file.
+
+    Raises:
+        ExperimentError: a side has no patients, or no slices with hemorrhage to train on.
+        ValueError: the split file cannot be used, or names not every patient.
+    """
+    data = experiment.data
+    side = read_split(Path(data.split), index)
+    named = {
+        name: phase for name, phase in ((data.validation_side, VALIDATION), (data.test_side, TEST)) if name
+    }
+    for name in named:
+        if name not in side:
+            raise ExperimentError(f"{data.split}: no patient of the data stands on side {name!r}")
+    sides = np.array([named.get(name, TRAIN) for name in side], dtype=object)
+    rows = {phase: np.flatnonzero(sides == phase) for phase in (TRAIN, VALIDATION, TEST)}
+    check_no_patient_on_two_sides(index, rows[TRAIN], np.flatnonzero(sides != TRAIN))
+    check_no_patient_on_two_sides(index, rows[VALIDATION], rows[TEST])
+    if not (index["any"].to_numpy()[rows[TRAIN]] == 1).any():
+        raise ExperimentError(f"{data.split}: no slice with hemorrhage is left to train on")
+    return sides
 
 
 def open_run(experiment: Experiment, runs: Path) -> Path:
@@ -99,32 +137,79 @@ def open_run(experiment: Experiment, runs: Path) -> Path:
     return folder
 
 
-def fit(experiment: Experiment, heads: Heads, rows: NDArray[np.int64], folder: Path) -> SliceModule:
-    """Train on the given rows, resuming from the folder's last checkpoint, and return the trained module."""
-    data = HeadsData(heads, rows, experiment)
-    steps = math.ceil(len(data.epoch_rows(0)) / experiment.training.batch_size)
-    lightning.seed_everything(experiment.training.seed, verbose=False)
+def fit(
+    experiment: Experiment,
+    heads: Heads,
+    rows: NDArray[np.int64],
+    folder: Path,
+    validation_rows: NDArray[np.int64] | None = None,
+) -> SliceModule:
+    """Train on the given rows, resuming from the folder's last checkpoint, and return the trained module.
+
+    With rows to validate on, the weights are those that `testing.weights` asks for; else the last.
+    """
+    data = HeadsData(heads, rows, experiment, validation_rows)
+    settings = experiment.training
+    slices = len(data.epoch_rows(0)) // (settings.devices * settings.nodes)
+    steps = math.ceil(math.ceil(slices / settings.batch_size) / settings.accumulate_batches)
+    lightning.seed_everything(settings.seed, verbose=False)
     module = SliceModule(experiment, steps)
     checkpoint = folder / LAST_CHECKPOINT
     if not (folder / FINISHED_FILE).exists():
-        trainer = _trainer(experiment, folder)
-        trainer.fit(module, datamodule=data, ckpt_path=str(checkpoint) if checkpoint.exists() else None)
-        finished = {"epochs": experiment.training.epochs, "slices": len(rows)}
-        (folder / FINISHED_FILE).write_text(json.dumps(finished), encoding="utf-8")
-    module.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"])
+        trainer = _trainer(experiment, folder, validated=validation_rows is not None)
+        with measure_energy(folder):
+            trainer.fit(module, datamodule=data, ckpt_path=str(checkpoint) if checkpoint.exists() else None)
+        if trainer.is_global_zero:
+            write_curves(folder / METRICS_FILE, folder)
+            finished = {"epochs": trainer.current_epoch, "slices": len(rows), **_size(module)}
+            (folder / FINISHED_FILE).write_text(json.dumps(finished), encoding="utf-8")
+    module.load_state_dict(load_weights(experiment, folder))
     return module.eval()
+
+
+def _size(module: SliceModule) -> dict[str, int]:
+    shown = module.experiment.input
+    return {
+        "parameters": count_parameters(module.network),
+        "flops_per_slice": count_flops(module.network, len(shown.windows_hu), shown.crop.size),
+    }
+
+
+def load_weights(experiment: Experiment, folder: Path) -> dict[str, Tensor]:
+    """State of the module that a finished run stands for: best or last, as `testing.weights` says."""
+    best = folder / BEST_CHECKPOINT
+    chosen = best if experiment.testing.weights == "best" and best.exists() else folder / LAST_CHECKPOINT
+    state: dict[str, Tensor] = torch.load(chosen, map_location="cpu", weights_only=True)["state_dict"]
+    return state
 
 
 @torch.inference_mode()
 def predict_logits(module: SliceModule, heads: Heads, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-    """(len(rows), 6) logits, without augmentation."""
-    batches = DataLoader(SliceDataset(heads, rows), batch_size=64)
-    return torch.cat([module(hu)[0] for hu, _, _ in batches]).numpy()
+    """(len(rows), outputs) logits, without augmentation."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    module = module.to(device)
+    size = module.experiment.training.batch_size
+    batches = DataLoader(SliceDataset(heads, rows), batch_size=size)
+    logits = [module(hu.to(device))[0].float().cpu() for hu, _, _ in batches]
+    module.cpu()
+    return torch.cat(logits).numpy()
+
+
+def write_predictions(module: SliceModule, heads: Heads, sides: NDArray[np.object_], file: Path) -> None:
+    """Score the slices of the validation and test sides: index, `side` and `logit_<output>` of each."""
+    rows = np.flatnonzero(sides != TRAIN)
+    logits = predict_logits(module, heads, rows)
+    write_table(heads.index.iloc[rows].assign(side=sides[rows], **logit_columns(logits)), file)
+
+
+def logit_columns(logits: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+    """(n, outputs) logits as columns of a table; a network of fewer outputs gives the first of LABELS."""
+    return {f"logit_{label}": values for label, values in zip(LABELS, logits.T, strict=False)}
 
 
 def provenance() -> dict[str, Any]:
     """What made a run: git commit, package versions, machine."""
-    packages = ("cruor", "torch", "timm", "lightning", "numpy")
+    packages = ("cruor", "torch", "torchvision", "timm", "effdet", "lightning", "numpy")
     try:
         commit = subprocess.run(
             ["git", "rev-parse", "HEAD"],
@@ -143,18 +228,40 @@ def provenance() -> dict[str, Any]:
     }
 
 
-def _trainer(experiment: Experiment, folder: Path) -> lightning.Trainer:
-    # Written as last.ckpt at the end of each epoch, by rename, so that a kill leaves the one before.
-    last = ModelCheckpoint(folder, filename="last", save_top_k=1, enable_version_counter=False)
-    callbacks: list[Callback] = [last, RichProgressBar()]
+def _trainer(experiment: Experiment, folder: Path, *, validated: bool) -> lightning.Trainer:
+    # What happens is said by the progress bar and kept in the run; the library's advice is not the user's.
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    settings = experiment.training
+    several = settings.devices * settings.nodes > 1
     return lightning.Trainer(
         accelerator="auto",
-        devices=1,
-        max_epochs=experiment.training.epochs,
-        logger=CSVLogger(str(folder), name="log"),  # a folder a start: a resumed run keeps what was logged
-        callbacks=callbacks,
+        devices=settings.devices,
+        num_nodes=settings.nodes,
+        strategy="ddp" if several else "auto",
+        use_distributed_sampler=False,  # `HeadsData` gives each device its part
+        precision=PRECISIONS[settings.precision],
+        accumulate_grad_batches=settings.accumulate_batches,
+        max_epochs=settings.epochs,
+        logger=TensorBoardLogger(str(folder), name="tensorboard"),
+        callbacks=_callbacks(experiment, folder, validated=validated),
         log_every_n_steps=1,
         reload_dataloaders_every_n_epochs=1,
         num_sanity_val_steps=0,
-        limit_val_batches=0,
+        enable_model_summary=False,
+        limit_val_batches=1.0 if validated else 0,
     )
+
+
+def _callbacks(experiment: Experiment, folder: Path, *, validated: bool) -> list[Callback]:
+    # Written as last.ckpt at the end of each epoch, by rename, so that a kill leaves the one before.
+    last = ModelCheckpoint(folder, filename="last", save_top_k=1, enable_version_counter=False)
+    callbacks: list[Callback] = [EpochTable(folder / METRICS_FILE), RichProgressBar()]
+    if validated:
+        settings = experiment.validation
+        watched, mode = f"validation_{settings.best_by}", "min" if settings.best_by == "loss" else "max"
+        callbacks.append(
+            ModelCheckpoint(folder, "best", monitor=watched, mode=mode, enable_version_counter=False)
+        )
+        if settings.patience:
+            callbacks.append(EarlyStopping(watched, patience=settings.patience, mode=mode))
+    return [*callbacks, last]

@@ -7,6 +7,8 @@ from effdet import create_model
 from torch import Tensor, nn
 from torchvision.models import resnet18
 
+from cruor.training.networks.base import SliceNetwork
+
 DETECTOR = "efficientdet_d0"
 SIZE = 512
 """Rows and columns of the input (section 2.3); the BiFPN then gives 64, 32, 16, 8 and 4."""
@@ -15,7 +17,7 @@ HEMORRHAGE = 1
 """Place of hemorrhage among the two outputs."""
 
 
-class EffClass(nn.Module):
+class EffClass(SliceNetwork):
     """EfficientDet-D0 without its heads, transposed convolutions, convolutions, ResNet-18 (Figure A7).
 
     Nothing non-linear stands between the transposed convolutions and ResNet-18: by the figures
@@ -23,6 +25,8 @@ class EffClass(nn.Module):
     "244 x 224"), but with holes: `deconv3` (stride 9, dilation 6) never writes more than one pixel in
     nine, `deconv4` (stride 8, dilation 7, 4 x 4 in) about one in four; the rest is bias.
     """
+
+    outputs = ("any",)
 
     def __init__(self, pretrained: bool = False) -> None:
         """Build the network.
@@ -50,7 +54,7 @@ class EffClass(nn.Module):
         self.resnet.fc = nn.Linear(self.resnet.fc.in_features, 2)
 
     @property
-    def last_block(self) -> nn.Module:
+    def cam_layer(self) -> nn.Module:
         """The last block of ResNet-18's layer4: where the paper's Grad-CAM looks."""
         block: nn.Module = self.resnet.layer4[-1]
         return block
@@ -61,13 +65,31 @@ class EffClass(nn.Module):
         deconvs = (self.deconv0, self.deconv1, self.deconv2, self.deconv3, self.deconv4)
         return [deconv(feature) for deconv, feature in zip(deconvs, features, strict=True)]
 
-    def forward(self, channels: Tensor) -> Tensor:
-        """(n, 3, 512, 512) windows normalised by mean 0.5 and deviation 0.5 -> (n, 2) logits."""
-        joined = torch.cat(self.upsampled(channels), dim=1)
-        logits: Tensor = self.resnet(self.conv1(self.conv0(joined)))
+    def last_features(self, channels: Tensor) -> Tensor:
+        """(n, 3, 512, 512) windows normalised by mean 0.5 and deviation 0.5 -> (n, 512, 7, 7)."""
+        resnet = self.resnet
+        x = self.conv1(self.conv0(torch.cat(self.upsampled(channels), dim=1)))
+        x = resnet.maxpool(resnet.relu(resnet.bn1(resnet.conv1(x))))
+        features: Tensor = resnet.layer4(resnet.layer3(resnet.layer2(resnet.layer1(x))))
+        return features
+
+    def two_logits(self, features: Tensor) -> Tensor:
+        """(n, 512, h, w) last features -> (n, 2): the paper's outputs before the softmax."""
+        logits: Tensor = self.resnet.fc(features.mean((2, 3)))
         return logits
 
+    def logits_and_maps(self, channels: Tensor) -> tuple[Tensor, Tensor]:
+        """(n, 3, 512, 512) -> (n, 1) logit z_yes - z_no, and the map of z_yes, (n, 1, 7, 7).
+
+        The sigmoid of that logit is the softmax over the two outputs. Grad-CAM's target is the output of
+        hemorrhage, as in the paper.
+        """
+        features = self.last_features(channels)
+        logits = self.two_logits(features)
+        weights = self.resnet.fc.weight[HEMORRHAGE : HEMORRHAGE + 1, :, None, None]
+        yes, no = logits[:, HEMORRHAGE], logits[:, 1 - HEMORRHAGE]
+        return (yes - no)[:, None], nn.functional.conv2d(features, weights)
+
     def probability(self, channels: Tensor) -> Tensor:
-        """(n, 3, 512, 512) -> (n,) probability of hemorrhage: softmax over the two outputs."""
-        logits: Tensor = self(channels)
-        return logits.softmax(dim=1)[:, HEMORRHAGE]
+        """(n, 3, 512, 512) -> (n,) probability of hemorrhage."""
+        return self.logits_and_maps(channels)[0][:, 0].sigmoid()

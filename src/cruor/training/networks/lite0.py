@@ -9,18 +9,21 @@ import timm
 import torch
 from torch import Tensor, nn
 
+from cruor.training.networks.base import SliceNetwork
 from cruor.training.prepare.store import LABELS
 
 TIMM_NAME = "tf_efficientnet_lite0"
 
 
-class Lite0(nn.Module):
+class Lite0(SliceNetwork):
     """Slices to logits and exact Grad-CAM maps.
 
     With pooling by the mean and one linear layer, the logit of output c is mean_ij(M_c) + b_c, where
     M_c(i, j) = sum_k w_ck A_k(i, j) over the last features A. Grad-CAM's weights at A are w_ck up to
     the constant 1 / (h w), so Grad-CAM is ReLU(M_c) up to that constant (Selvaraju 2020; paper A.2).
     """
+
+    outputs = LABELS
 
     def __init__(self, frozen_stages: int = 0, dropout: float = 0.2) -> None:
         super().__init__()
@@ -36,9 +39,11 @@ class Lite0(nn.Module):
         features: Tensor = self.backbone.forward_features(channels)
         return features
 
-    def forward(self, channels: Tensor) -> Tensor:
-        """(n, 3, s, s) normalised channels -> (n, 6) logits."""
-        return self.logits_and_maps(channels)[0]
+    @property
+    def cam_layer(self) -> nn.Module:
+        """The last features."""
+        layer: nn.Module = self.backbone.bn2
+        return layer
 
     def logits_and_maps(self, channels: Tensor) -> tuple[Tensor, Tensor]:
         """(n, 3, s, s) -> (n, 6) logits and (n, 6, s / 32, s / 32) maps M.

@@ -1,0 +1,80 @@
+"""Which slices an epoch shows, on how many devices: drawn by seed and epoch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from cruor.training.data import Heads, SliceDataset, draw_epoch
+from cruor.training.experiment import Experiment
+
+
+class HeadsData(lightning.LightningDataModule):
+    """Draws an epoch's slices by seed and epoch: a resumed run sees what an unbroken one sees.
+
+    Several devices share an epoch: each takes every so-manieth of its slices, all as many.
+    """
+
+    def __init__(
+        self,
+        heads: Heads,
+        rows: NDArray[np.int64],
+        experiment: Experiment,
+        validation_rows: NDArray[np.int64] | None = None,
+    ) -> None:
+        super().__init__()
+        self.heads, self.rows, self.settings = heads, rows, experiment.training
+        self.validation_rows = validation_rows
+        if validation_rows is not None and experiment.validation.balance:
+            self.validation_rows = draw_epoch(heads.labels[:, 0], validation_rows, 1.0, self.settings.seed)
+
+    def epoch_rows(self, epoch: int) -> NDArray[np.int64]:
+        """Rows of an epoch over all devices, shuffled."""
+        seed = self.settings.seed * 1000 + epoch
+        any_label, ratio = self.heads.labels[:, 0], self.settings.negatives_per_positive
+        if self.settings.draw == "each-epoch":
+            return draw_epoch(any_label, self.rows, ratio, seed)
+        drawn = draw_epoch(any_label, self.rows, ratio, self.settings.seed * 1000)
+        return np.random.default_rng(seed).permutation(drawn)
+
+    def train_dataloader(self) -> DataLoader[tuple[Tensor, Tensor, Tensor]]:
+        """This device's part of the epoch."""
+        epoch, rank, devices = 0, 0, 1
+        if self.trainer is not None:
+            epoch, rank, devices = (
+                self.trainer.current_epoch,
+                self.trainer.global_rank,
+                self.trainer.world_size,
+            )
+        rows = self.epoch_rows(epoch)
+        mine = rows[: len(rows) // devices * devices][rank::devices]
+        seed = (self.settings.seed * 1000 + epoch) * devices + rank
+        return SeededLoader(SliceDataset(self.heads, mine), seed, self.settings.batch_size)
+
+    def val_dataloader(self) -> Any:
+        """The validation side in order; nothing where there is none."""
+        if self.validation_rows is None:
+            return []
+        return DataLoader(SliceDataset(self.heads, self.validation_rows), batch_size=self.settings.batch_size)
+
+
+class SeededLoader(DataLoader[tuple[Tensor, Tensor, Tensor]]):
+    """Seeds torch, which augmentation and dropout draw from, whenever it starts.
+
+    Not when it is made: each start draws a number, and Lightning starts the loader of an unbroken run's
+    later epochs twice, that of a resumed epoch once.
+    """
+
+    def __init__(self, slices: SliceDataset, seed: int, batch_size: int) -> None:
+        super().__init__(slices, batch_size=batch_size)
+        self.seed = seed
+
+    def __iter__(self) -> Any:
+        torch.manual_seed(self.seed)
+        return super().__iter__()

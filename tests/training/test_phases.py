@@ -1,0 +1,209 @@
+"""Training, validation and testing of one run (paper, appendix A.3): what each phase leaves behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from cruor.training.data import load_heads
+from cruor.training.experiment import (
+    Experiment,
+    ExperimentError,
+    ValidationSettings,
+)
+from cruor.training.loading import HeadsData
+from cruor.training.module import SliceModule
+from cruor.training.run import (
+    BEST_CHECKPOINT,
+    FINISHED_FILE,
+    METRICS_FILE,
+    PREDICTIONS_FILE,
+    experiment_sides,
+    train,
+)
+from tests.training.samples import saved, tiny_experiment
+
+pytestmark = pytest.mark.filterwarnings("ignore:::lightning")
+
+
+def split_file(prepared: Path, folder: Path) -> Path:
+    """Patients 8 and 9 validate, 10 and 11 test, the others train."""
+    index = pd.read_parquet(prepared / "index.parquet")
+    patients = sorted(index["patient_id"].unique())
+    sides = ["train"] * 8 + ["validation"] * 2 + ["test"] * 2
+    file = folder / "split.csv"
+    pd.DataFrame({"patient_id": patients, "side": sides}).to_csv(file, index=False)
+    return file
+
+
+@pytest.fixture(scope="module")
+def experiment(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Experiment:
+    plain = tiny_experiment(prepared)
+    split = split_file(prepared, tmp_path_factory.mktemp("split"))
+    return replace(plain, data=replace(plain.data, split=str(split)))
+
+
+@pytest.fixture(scope="module")
+def run(experiment: Experiment, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("phases")
+    return train(saved(experiment, folder), folder)
+
+
+def with_training(experiment: Experiment, **settings: object) -> Experiment:
+    return replace(experiment, training=replace(experiment.training, **settings))  # type: ignore[arg-type]
+
+
+class TestWhatARunLeaves:
+    def test_a_row_an_epoch_with_loss_and_accuracy_of_both_sides(self, run: Path) -> None:
+        table = pd.read_csv(run / METRICS_FILE)
+        assert table["epoch"].tolist() == [0, 1]
+        wanted = [f"{side}_{what}" for side in ("train", "validation") for what in ("loss", "accuracy")]
+        assert table[[*wanted, "validation_roc_auc", "learning_rate"]].notna().all(axis=None)
+
+    def test_the_best_weights_beside_the_last(self, run: Path) -> None:
+        assert (run / BEST_CHECKPOINT).exists()
+
+    def test_events_for_tensorboard(self, run: Path) -> None:
+        assert list((run / "tensorboard").rglob("events.out.tfevents.*"))
+
+    def test_logits_of_every_slice_that_was_held_out_and_of_no_other(
+        self, run: Path, experiment: Experiment
+    ) -> None:
+        scored = pd.read_parquet(run / PREDICTIONS_FILE)
+        assert scored["side"].value_counts().to_dict() == {"validation": 10, "test": 10}
+        split = pd.read_csv(experiment.data.split).set_index("patient_id")["side"]
+        assert (scored["patient_id"].map(split) == scored["side"]).all()
+        assert np.isfinite(scored["logit_any"]).all()
+
+    def test_a_run_killed_before_its_predictions_makes_them_without_training(
+        self, run: Path, experiment: Experiment, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        before = pd.read_parquet(run / PREDICTIONS_FILE)
+        (run / PREDICTIONS_FILE).unlink()
+        monkeypatch.setattr(SliceModule, "training_step", None)
+        train(saved(experiment, run.parent), run.parent)
+        pd.testing.assert_frame_equal(pd.read_parquet(run / PREDICTIONS_FILE), before)
+
+
+class TestSides:
+    def test_a_side_that_the_split_does_not_have_is_named(self, experiment: Experiment) -> None:
+        wrong = replace(experiment, data=replace(experiment.data, test_side="tset"))
+        with pytest.raises(ExperimentError, match="side 'tset'"):
+            experiment_sides(wrong, load_heads(wrong.data, wrong.input).index)
+
+    def test_a_training_side_without_hemorrhage_is_refused(
+        self, experiment: Experiment, tmp_path: Path
+    ) -> None:
+        split = pd.read_csv(experiment.data.split)
+        bleeding = split["patient_id"].str[-2:].astype(int) % 2 == 1
+        file = tmp_path / "split.csv"
+        split.assign(side=np.where(bleeding, "test", split["side"])).to_csv(file, index=False)
+        wrong = replace(experiment, data=replace(experiment.data, split=str(file)))
+        with pytest.raises(ExperimentError, match="no slice with hemorrhage is left to train on"):
+            experiment_sides(wrong, load_heads(wrong.data, wrong.input).index)
+
+    def test_other_sides_than_those_two_are_trained_on(self, experiment: Experiment) -> None:
+        folds = replace(experiment, data=replace(experiment.data, validation_side=""))
+        sides = experiment_sides(folds, load_heads(folds.data, folds.input).index)
+        assert dict(zip(*np.unique(sides, return_counts=True), strict=True)) == {"test": 10, "train": 50}
+
+
+class TestDrawing:
+    def test_drawn_once_every_epoch_has_the_same_slices_in_another_order(
+        self, experiment: Experiment
+    ) -> None:
+        once = with_training(experiment, draw="once")
+        heads = load_heads(once.data, once.input)
+        data = HeadsData(heads, np.arange(40), once)
+        first, second = data.epoch_rows(0), data.epoch_rows(1)
+        assert sorted(first) == sorted(second)
+        assert first.tolist() != second.tolist()
+
+    def test_balanced_validation_has_as_many_slices_of_each_kind(self, experiment: Experiment) -> None:
+        balanced = replace(experiment, validation=ValidationSettings(balance=True))
+        heads = load_heads(balanced.data, balanced.input)
+        rows = HeadsData(heads, np.arange(40), balanced, np.arange(40, 50)).validation_rows
+        assert rows is not None
+        assert heads.labels[rows, 0].mean() == 0.5
+
+
+class TestOptimizing:
+    @pytest.mark.parametrize(
+        ("name", "kind"),
+        [("sgd", torch.optim.SGD), ("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)],
+    )
+    def test_the_named_optimizer_is_used(
+        self, experiment: Experiment, name: str, kind: type[torch.optim.Optimizer]
+    ) -> None:
+        module = SliceModule(with_training(experiment, optimizer=name), steps_per_epoch=1)
+        assert type(module.configure_optimizers()["optimizer"]) is kind
+
+    def test_the_papers_step_lr_takes_six_tenths_every_second_epoch(self, experiment: Experiment) -> None:
+        paper = with_training(experiment, optimizer="sgd", learning_rate=0.01, scheduler="step")
+        configured = SliceModule(paper, steps_per_epoch=5).configure_optimizers()
+        schedule = configured["lr_scheduler"]
+        assert schedule["interval"] == "epoch"
+        rates = []
+        for _ in range(5):
+            rates.append(configured["optimizer"].param_groups[0]["lr"])
+            configured["optimizer"].step()
+            schedule["scheduler"].step()
+        assert rates == pytest.approx([0.01, 0.01, 0.006, 0.006, 0.0036])
+
+    @pytest.mark.parametrize("name", ["cosine", "one-cycle"])
+    def test_schedules_by_step_end_near_nothing(self, experiment: Experiment, name: str) -> None:
+        configured = SliceModule(with_training(experiment, scheduler=name), 5).configure_optimizers()
+        assert configured["lr_scheduler"]["interval"] == "step"
+        for _ in range(5 * experiment.training.epochs - 1):
+            configured["optimizer"].step()
+            configured["lr_scheduler"]["scheduler"].step()
+        assert configured["optimizer"].param_groups[0]["lr"] < 0.1 * experiment.training.learning_rate
+
+    @pytest.mark.parametrize("settings", [{"precision": "bf16"}, {"accumulate_batches": 2}])
+    def test_a_run_goes_through_with(
+        self, experiment: Experiment, settings: dict[str, object], tmp_path: Path
+    ) -> None:
+        changed = with_training(experiment, epochs=1, **settings)
+        folder = train(saved(changed, tmp_path), tmp_path)
+        assert np.isfinite(pd.read_csv(folder / METRICS_FILE)["train_loss"]).all()
+
+    def test_batches_are_gathered_into_one_step(self, experiment: Experiment, tmp_path: Path) -> None:
+        gathered = with_training(experiment, epochs=1, batch_size=6, accumulate_batches=4)
+        folder = train(saved(gathered, tmp_path), tmp_path)
+        checkpoint = torch.load(folder / "last.ckpt", weights_only=True)
+        assert checkpoint["global_step"] == 1
+
+
+def test_training_stops_early_after_epochs_without_a_better_one(
+    experiment: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_better(self: SliceModule, batch: object, batch_index: int) -> None:
+        self.log("validation_loss", torch.tensor(1.0), on_epoch=True, batch_size=1)
+
+    monkeypatch.setattr(SliceModule, "validation_step", no_better)
+    still = replace(with_training(experiment, epochs=6), validation=ValidationSettings(patience=2))
+    folder = train(saved(still, tmp_path), tmp_path)
+    assert len(pd.read_csv(folder / METRICS_FILE)) == 3
+    assert json.loads((folder / FINISHED_FILE).read_text())["epochs"] == 3
+
+
+def test_two_processes_train_one_network_and_share_its_epochs(experiment: Experiment, tmp_path: Path) -> None:
+    file = saved(with_training(experiment, epochs=1, devices=2), tmp_path)
+    command = [sys.executable, "-m", "cruor", "train", str(file), "--runs", str(tmp_path)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "tiny"
+    assert len(pd.read_csv(folder / METRICS_FILE)) == 1
+    assert len(pd.read_parquet(folder / PREDICTIONS_FILE)) == 20
+    # 12 positives and as many negatives, 12 slices a process, 18 a batch: one step.
+    assert torch.load(folder / "last.ckpt", weights_only=True)["global_step"] == 1

@@ -66,6 +66,13 @@ class PreparedKind(enum.StrEnum):
     RSNA = "rsna"
 
 
+class WeightsKind(enum.StrEnum):
+    """How `cruor export` keeps weights; the names of `training.graph.STORES`."""
+
+    HALF = "half"
+    INT8 = "int8"
+
+
 def _version(asked: bool) -> None:
     if asked:
         typer.echo(f"cruor {__version__}")
@@ -153,14 +160,15 @@ def prepare(
 
 @app.command()
 def train(experiment: _Experiment, runs: _Runs = Path("runs")) -> None:
-    """Train the experiment's network on all of its data; the same command goes on after a kill."""
+    """Train, validate and test as the experiment says; the same command goes on after a kill."""
     _need_training()
     from cruor.training.experiment import ExperimentError
     from cruor.training.run import train as train_experiment
+    from cruor.training.splits import SplitError
 
     try:
         typer.echo(train_experiment(experiment, runs))
-    except (ExperimentError, OSError) as error:
+    except (ExperimentError, SplitError, OSError) as error:
         _stop(str(error))
 
 
@@ -185,14 +193,18 @@ def export(
         str | None, typer.Option(help="Name of the bundle; the folder's where not given.")
     ] = None,
     version: Annotated[str, typer.Option(help="Version of the bundle.")] = __version__,
+    weights: Annotated[
+        WeightsKind, typer.Option(help="Keep them in half precision, or in 8 bit: half the size.")
+    ] = WeightsKind.HALF,
 ) -> None:
     """Make a bundle of a run: graph, calibration, study head, figures, card."""
     _need_training()
     from cruor.training.experiment import ExperimentError
     from cruor.training.export import BundleName, export_run
+    from cruor.training.graph import STORES
 
     try:
-        typer.echo(export_run(run, out, BundleName(name or out.name, version)))
+        typer.echo(export_run(run, out, BundleName(name or out.name, version), STORES[weights]))
     except (ExperimentError, OSError) as error:
         _stop(str(error))
 

@@ -116,3 +116,23 @@ def test_onnxruntime_sends_and_keeps_no_telemetry(tmp_path):
     )
     assert run.stdout.strip() == "1"
     assert [path for path in home.rglob("*") if "icrosoft" in str(path) or "onnxruntime" in str(path)] == []
+
+
+def test_a_bundle_may_tell_of_any_hemorrhage_alone(tmp_path):
+    one = {"outputs": ("any",), "calibration": SliceCalibration((1.0,), (0.0,))}
+    bundle = open_bundle(str(write_bundle(tmp_path, tiny_graph(outputs=1), **one)))
+    logits, maps = bundle.run(np.ones((2, 3, 64, 64), np.float32))
+    assert (logits.shape, maps.shape) == ((2, 1), (2, 8, 8))
+
+
+def test_a_bundle_without_maps_gives_none(tmp_path):
+    bundle = open_bundle(str(write_bundle(tmp_path, tiny_graph(maps=False), map_scale=0.0)))
+    logits, maps = bundle.run(np.ones((2, 3, 64, 64), np.float32))
+    assert logits.shape == (2, 6)
+    assert maps is None
+
+
+@pytest.mark.parametrize(("maps", "scale", "said"), [(True, 0.0, "map_scale"), (False, 1.0, "'maps'")])
+def test_maps_are_stated_exactly_where_the_graph_gives_them(tmp_path, maps, scale, said):
+    with pytest.raises(BundleError, match=said):
+        open_bundle(str(write_bundle(tmp_path, tiny_graph(maps=maps), map_scale=scale)))

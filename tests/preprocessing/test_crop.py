@@ -88,3 +88,11 @@ def test_a_crop_stays_within_the_bounds_and_has_the_size_asked_for():
     assert crop.dtype == np.float32
     assert crop.min() >= 0
     assert crop.max() <= 80
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (40, 64), (64, 40)])
+def test_the_whole_slice_is_taken_where_the_bundle_asks_for_it(shape):
+    hu = np.full(shape, -1000, dtype=np.int16)
+    hu[5:15, 5:15] = 40
+    box = find_head(hu, CropSettings(size=32, area="slice"))
+    assert box == Box((shape[0] - 64) // 2, (shape[1] - 64) // 2, 64)

@@ -7,6 +7,7 @@ import numpy as np
 from cruor.bundle.manifest import (
     FORMAT,
     Manifest,
+    NetworkName,
     OperatingPoint,
     Rules,
     SliceCalibration,
@@ -42,6 +43,15 @@ class NoNumbers(BrightBlood):
         return [logits * np.nan, maps]
 
 
+class AnyAlone(BrightBlood):
+    """Tells of any hemorrhage alone, and gives no maps."""
+
+    def run(self, names, feeds):
+        assert names == [LOGITS]
+        logits, _ = super().run([LOGITS, MAPS], feeds)
+        return [logits[:, :1]]
+
+
 class Broken:
     """A session that fails."""
 
@@ -56,6 +66,7 @@ def manifest(**changes: object) -> Manifest:
         "version": "1",
         "created": "2026-01-01",
         "preprocessing": PREPROCESSING,
+        "network": NetworkName("lite0"),
         "input": InputSettings(CropSettings(size=64)),
         "outputs": OUTPUTS,
         "map_scale": 50.0,

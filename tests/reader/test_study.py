@@ -6,13 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cruor.bundle.manifest import SliceCalibration
 from cruor.demo.phantom import EPIDURAL, NORMAL, write_phantom_study
 from cruor.dicom.instances import PutAside
 from cruor.dicom.studies import find_studies
 from cruor.reader import study as reading
-from cruor.reader.results import Decision, Status
+from cruor.reader.results import NO_MAPS, Decision, Status
 from cruor.reader.study import read_study
-from tests.reader.fakes import Broken, NoNumbers, bundle
+from tests.reader.fakes import AnyAlone, Broken, NoNumbers, bundle
 
 
 @pytest.fixture(scope="module")
@@ -281,3 +282,11 @@ def test_a_disagreement_of_rule_and_probability_is_noted(epidural, suspected):
     assert result.decision is Decision.NOT_SUSPECTED
     assert any("another rule disagrees" in note for note in result.notes)
     assert not any("disagrees" in note for note in suspected.notes)
+
+
+def test_a_bundle_without_maps_and_subtypes_gives_none_and_says_so(epidural):
+    one = {"outputs": ("any",), "calibration": SliceCalibration((1.0,), (0.0,)), "map_scale": 0.0}
+    result = read_study(epidural, bundle(AnyAlone(), **one))
+    assert (result.status, result.decision) == (Status.DECIDED, Decision.SUSPECTED)
+    assert NO_MAPS in result.notes
+    assert all(one.map is None and one.findings == {} for one in result.slices)

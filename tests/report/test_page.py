@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cruor.dicom.instances import PutAside, SeriesConsidered
-from cruor.reader.results import StudyResult
+from cruor.reader.results import NO_MAPS, StudyResult
 from cruor.report.cards import StudyCard
 from cruor.report.files import write_study
 from cruor.report.page import render_page, write_page
@@ -157,3 +157,12 @@ def test_values_that_are_not_finite_do_not_break_the_page(tmp_path: Path) -> Non
 
 def test_a_run_without_studies_gives_a_page(tmp_path: Path) -> None:
     assert "No study was found." in write_page([], [], tmp_path).read_text("utf-8")
+
+
+def test_without_maps_the_page_does_not_speak_of_where_the_network_looked(tmp_path: Path) -> None:
+    one = slice_result(1, 0.9, map=None, findings={})
+    mapless = suspected(slices=(one,), suspicious=(1,), notes=(NO_MAPS,))
+    page = render_page(cards_of(tmp_path, mapless))
+    assert NO_MAPS in Elements(page).text
+    assert "Where the network looked" not in page
+    assert '<th scope="col">subdural</th>' not in page

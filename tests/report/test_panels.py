@@ -74,3 +74,16 @@ def test_the_window_tiles_show_the_windows() -> None:
 def test_a_map_without_a_number_is_cold() -> None:
     one = replace(slice_result(1, 0.5), map=np.full((2, 2), np.nan, np.float32))
     assert slice_heat(one, (SIZE, SIZE), 1.0).max() == 0.0
+
+
+def test_a_slice_without_a_map_is_not_shown_as_a_cold_one() -> None:
+    one = slice_result(1, 0.9, map=None)
+    with pytest.raises(ValueError, match="no map"):
+        slice_heat(one, (SIZE, SIZE), 1.0)
+    with_map, without = (
+        np.asarray(render_panel(suspected(), shown, read_slice, tile=100))
+        for shown in (slice_result(1, 0.9), one)
+    )
+    first_tile = np.s_[40:130, 20:110]
+    assert without[first_tile].std() < 2 < with_map[first_tile].std()
+    assert np.array_equal(without[34:134, 130:], with_map[34:134, 130:])

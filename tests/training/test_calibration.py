@@ -11,6 +11,7 @@ from cruor.reader.study_head import study_features, study_probability
 from cruor.training.calibration import (
     FEATURES,
     FEWEST_OF_A_CLASS,
+    PLAIN_HEAD,
     best_balance,
     calibrated_logits,
     calls_by_other_folds,
@@ -19,6 +20,7 @@ from cruor.training.calibration import (
     fit_slice_calibration,
     fit_study_head,
     operating_point,
+    outputs_of,
 )
 from cruor.training.prepare.store import LABELS
 
@@ -185,10 +187,22 @@ class TestBestBalance:
 
 def test_the_operating_point_says_where_its_threshold_comes_from(scored: pd.DataFrame) -> None:
     studies = scored
-    point = operating_point(studies)
+    point = operating_point(studies, "cross-fitted over 3 folds by patient")
     assert point.threshold == best_balance(studies["label"].to_numpy(), studies["probability"].to_numpy())
     assert "60 studies" in point.origin and "3 folds by patient" in point.origin
     assert f"{studies['label'].sum()} with hemorrhage" in point.origin
+
+
+def test_with_too_few_studies_of_a_kind_the_study_is_as_probable_as_its_peak() -> None:
+    slices = simulated(4)
+    assert fit_study_head(slices, fit_slice_calibration(slices)) == PLAIN_HEAD
+
+
+def test_a_table_of_one_output_is_calibrated_for_one() -> None:
+    slices = simulated(60)
+    alone = slices[[name for name in slices if not name.startswith("logit_") or name == "logit_any"]]
+    assert outputs_of(alone) == ("any",)
+    assert fit_slice_calibration(alone).slope == fit_slice_calibration(slices).slope[:1]
 
 
 def test_calibrated_logits_are_those_of_any_hemorrhage() -> None:

@@ -27,27 +27,27 @@ from cruor.preprocessing.channels import InputSettings, crop_head, to_channels
 from cruor.preprocessing.crop import CropSettings
 from cruor.reader.rules import PROBABILITY
 from cruor.training import export
-from cruor.training.calibration import cross_fitted_studies, fit_slice_calibration
+from cruor.training.calibration import calls_by_other_folds, cross_fitted_studies
 from cruor.training.evaluation.metrics import bootstrap
 from cruor.training.experiment import Experiment, ExperimentError
 from cruor.training.export import (
-    HALF_FROM,
     STRICTEST,
     TERMS,
     BundleName,
     balanced_accuracy,
     data_sources,
+    evidence_of_folds,
     export_run,
-    load_network,
     measured,
     render_card,
     rule_calls,
     slice_figures,
     strictest_terms,
 )
+from cruor.training.graph import LARGE_FROM, load_network
 from cruor.training.networks.lite0 import Lite0, load_imagenet
 from cruor.training.prepare.ct_ich import rebuild_hu
-from cruor.training.run import EXPERIMENT_FILE, FINISHED_FILE, LAST_CHECKPOINT, MADE_BY_FILE
+from cruor.training.run import EXPERIMENT_FILE, FINISHED_FILE, MADE_BY_FILE
 from tests.training.samples import head
 
 pytestmark = pytest.mark.filterwarnings("ignore:::lightning")
@@ -57,7 +57,7 @@ MOST_BYTES = 20_000_000
 
 @pytest.fixture(scope="module")
 def network(finished_run: Path, finished_experiment: Experiment) -> Lite0:
-    return load_network(finished_experiment, finished_run / LAST_CHECKPOINT)
+    return load_network(finished_experiment, finished_run)
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,7 @@ def bundle(exported: Path) -> Bundle:
 
 def halved(values: Tensor) -> Tensor:
     """As the graph keeps it: large tensors in half precision."""
-    return values.half().float() if values.numel() >= HALF_FROM else values
+    return values.half().float() if values.numel() >= LARGE_FROM else values
 
 
 def fold(convolution: nn.Conv2d, norm: Any) -> None:
@@ -136,7 +136,7 @@ def test_each_slice_of_a_batch_is_read_by_itself(bundle: Bundle) -> None:
 def test_large_weights_are_kept_in_half_and_the_graph_is_below_20_mb(exported: Path) -> None:
     model = onnx.load(str(exported / MODEL_FILE))
     floats = [one for one in model.graph.initializer if one.data_type == onnx.TensorProto.FLOAT]
-    assert floats and all(math.prod(one.dims) < HALF_FROM for one in floats)
+    assert floats and all(math.prod(one.dims) < LARGE_FROM for one in floats)
     assert (exported / MODEL_FILE).stat().st_size < MOST_BYTES
 
 
@@ -250,7 +250,8 @@ def test_a_run_that_is_not_trained_and_cross_validated_is_refused(
 
 def test_the_default_rule_is_the_one_with_the_best_balance(bundle: Bundle, out_of_fold: pd.DataFrame) -> None:
     studies = cross_fitted_studies(out_of_fold, 0.8)
-    balance = {rule: balanced_accuracy(studies, called) for rule, called in rule_calls(studies).items()}
+    calls = rule_calls(studies, calls_by_other_folds(studies))
+    balance = {rule: balanced_accuracy(studies, called) for rule, called in calls.items()}
     assert set(balance) == set(RULES)
     assert balance[bundle.manifest.rules.default] == max(balance.values())
     assert all(f"{rule} {value:.3f}" in bundle.manifest.rules.default_why for rule, value in balance.items())
@@ -266,7 +267,7 @@ def test_a_study_is_called_by_the_papers_rule_when_enough_slices_are_positive() 
             "fold": [0, 0, 1, 1],
         }
     )
-    calls = rule_calls(studies)
+    calls = rule_calls(studies, calls_by_other_folds(studies))
     assert calls["paper-5"].tolist() == [False, True, True, False]
     assert calls["paper-2.5"].tolist() == [True, True, True, False]
     assert calls[PROBABILITY].tolist() == [True, False, True, False]
@@ -279,7 +280,7 @@ def test_a_study_is_called_by_the_papers_rule_when_enough_slices_are_positive() 
 def test_a_subtype_is_measured_on_the_slices_where_it_is_known(out_of_fold: pd.DataFrame) -> None:
     slices = out_of_fold.copy()
     slices.loc[slices["any"] == 1, "subdural"] = [1.0, np.nan] * (int(slices["any"].sum()) // 2)
-    figures = {figure.name: figure for figure in slice_figures(slices, fit_slice_calibration(slices))}
+    figures = {figure.name: figure for figure in slice_figures(evidence_of_folds(slices))}
     known = int(slices["subdural"].notna().sum())
     assert (
         figures["slice.roc_auc[subdural]"].cases
@@ -290,7 +291,7 @@ def test_a_subtype_is_measured_on_the_slices_where_it_is_known(out_of_fold: pd.D
 @pytest.mark.usefixtures("few_rounds")
 def test_what_cannot_be_measured_is_left_out(out_of_fold: pd.DataFrame, bundle: Bundle) -> None:
     slices = out_of_fold.assign(epidural=0.0)
-    names = {figure.name for figure in measured(slice_figures(slices, fit_slice_calibration(slices)))}
+    names = {figure.name for figure in measured(slice_figures(evidence_of_folds(slices)))}
     assert "slice.roc_auc[epidural]" not in names
     assert "slice.roc_auc[all]" in names
     assert all(math.isfinite(figure.low + figure.high + figure.value) for figure in bundle.manifest.figures)

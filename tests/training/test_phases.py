@@ -14,12 +14,17 @@ import pandas as pd
 import pytest
 import torch
 
+from cruor.bundle.model import open_bundle
+from cruor.preprocessing.channels import to_channels
+from cruor.training.calibration import PLAIN_HEAD
 from cruor.training.data import load_heads
 from cruor.training.experiment import (
     Experiment,
     ExperimentError,
     ValidationSettings,
 )
+from cruor.training.export import TEST_ORIGIN, BundleName, export_run
+from cruor.training.graph import store_in_8_bit
 from cruor.training.loading import HeadsData
 from cruor.training.module import SliceModule
 from cruor.training.run import (
@@ -207,3 +212,26 @@ def test_two_processes_train_one_network_and_share_its_epochs(experiment: Experi
     assert len(pd.read_parquet(folder / PREDICTIONS_FILE)) == 20
     # 12 positives and as many negatives, 12 slices a process, 18 a batch: one step.
     assert torch.load(folder / "last.ckpt", weights_only=True)["global_step"] == 1
+
+
+def test_a_run_with_a_split_becomes_a_bundle_measured_on_its_test_side(
+    run: Path, experiment: Experiment, tmp_path: Path
+) -> None:
+    export_run(run, tmp_path / "bundle", BundleName("tiny", "1"), store_in_8_bit)
+    bundle = open_bundle(str(tmp_path / "bundle"))
+    manifest = bundle.manifest
+    assert manifest.made_by["test_side"] == "test"
+    assert {figure.origin for figure in manifest.figures} == {TEST_ORIGIN}
+    (auc,) = [figure for figure in manifest.figures if figure.name == "slice.roc_auc[all]"]
+    assert auc.cases == "10 slices (3 positive), 2 patients"
+    # One study of each kind validates: too few for a study head.
+    assert manifest.study_head == PLAIN_HEAD
+    card = (tmp_path / "bundle" / "README.md").read_text(encoding="utf-8")
+    assert "test side" in card
+    assert "out of fold" not in card
+    scored = pd.read_parquet(run / PREDICTIONS_FILE)
+    heads = load_heads(experiment.data, experiment.input)
+    place = {uid: row for row, uid in enumerate(heads.index["sop_instance_uid"])}
+    rows = [place[uid] for uid in scored["sop_instance_uid"]]
+    logits, _ = bundle.run(to_channels(heads.hu[rows].astype(np.float32), experiment.input))
+    np.testing.assert_allclose(logits[:, 0], scored["logit_any"], atol=0.1)

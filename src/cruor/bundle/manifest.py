@@ -79,6 +79,14 @@ class Rules:
 
 
 @dataclass(frozen=True)
+class NetworkName:
+    """A network by name; `backbone` is that of timm where the name leaves it open, else empty."""
+
+    name: str
+    backbone: str = ""
+
+
+@dataclass(frozen=True)
 class Figure:
     """One measured figure with its interval and parent."""
 
@@ -111,9 +119,10 @@ class Manifest:
         created: ISO date.
         preprocessing: name of the code path that made the network's input
             (`preprocessing.channels.PREPROCESSING`); a bundle of another one is refused.
+        network: which network of `training.networks` the weights are of, so that it can be built again.
         input: windows, crop, size, normalisation.
-        outputs: names of the logits in order; the first is `any`.
-        map_scale: value of a map that is shown as the hottest colour.
+        outputs: names of the logits in order: all of OUTPUTS, or `any` alone.
+        map_scale: value of a map that is shown as the hottest colour; 0 where the network gives no maps.
         digest: sha256 of model.onnx, hexadecimal.
         terms: what the weights may be used for.
         untried: what the model has not been tried on.
@@ -124,6 +133,7 @@ class Manifest:
     version: str
     created: str
     preprocessing: str
+    network: NetworkName
     input: InputSettings
     outputs: tuple[str, ...]
     map_scale: float
@@ -172,8 +182,8 @@ def _senseless(manifest: Manifest) -> dict[str, bool]:
     head, rules, settings = manifest.study_head, manifest.rules, manifest.input
     numbers = (*manifest.calibration.slope, *manifest.calibration.intercept, *head.weights, head.intercept)
     return {
-        "outputs": manifest.outputs != OUTPUTS,
-        "map_scale": not 1e-6 < manifest.map_scale < GREATEST,
+        "outputs": manifest.outputs not in (OUTPUTS, OUTPUTS[:1]),
+        "map_scale": manifest.map_scale != 0 and not 1e-6 < manifest.map_scale < GREATEST,
         "terms": not manifest.terms,
         "input.crop.margin": not 0 <= settings.crop.margin <= 1,
         "input.crop.least_share": not 0 < settings.crop.least_share <= 1,

@@ -21,7 +21,9 @@ SHIPPED = Path(__file__).parent / "shipped"
 DEFAULT_BUNDLE = "lite0"
 MANIFEST_FILE, MODEL_FILE, CARD_FILE = "manifest.json", "model.onnx", "README.md"
 INPUT, LOGITS, MAPS = "channels", "logits", "maps"
-"""Names of the graph's input (n, windows, size, size) and outputs (n, outputs) and (n, outputs, h, w)."""
+"""Names of the graph's input (n, windows, size, size) and outputs (n, outputs) and (n, outputs, h, w).
+
+A network whose head allows no exact maps has no second output."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,15 +38,23 @@ class Bundle:
         """Name and version, as results carry it."""
         return f"{self.manifest.name} {self.manifest.version}"
 
-    def run(self, channels: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    @property
+    def has_maps(self) -> bool:
+        """Whether the graph gives maps beside the logits."""
+        return self.manifest.map_scale > 0
+
+    def run(self, channels: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         """Run the network.
 
         Args:
             channels: (n, windows, size, size) float32, from `preprocessing.to_channels`.
 
         Returns:
-            Raw logits, (n, outputs), and the raw maps of the first output (`any`), (n, h, w).
+            Raw logits, (n, outputs), and the raw maps of the first output (`any`), (n, h, w), or None.
         """
+        if not self.has_maps:
+            (logits,) = self.session.run([LOGITS], {INPUT: channels})
+            return logits, None
         logits, maps = self.session.run([LOGITS, MAPS], {INPUT: channels})
         return logits, maps[:, 0]
 
@@ -120,9 +130,11 @@ def _check_graph(bundle: Bundle, folder: Path) -> None:
     """Compare the shapes that the manifest states with those of the graph."""
     manifest = bundle.manifest
     shapes = {node.name: node.shape for node in bundle.session.get_inputs() + bundle.session.get_outputs()}
-    for name in (INPUT, LOGITS, MAPS):
+    for name in (INPUT, LOGITS, *((MAPS,) if bundle.has_maps else ())):
         if name not in shapes:
             raise BundleError(f"{folder}: the graph has no {name!r}; export it with `cruor export`")
+    if MAPS in shapes and not bundle.has_maps:
+        raise BundleError(f"{folder}: field 'map_scale' is 0, but the graph gives maps; export it again")
     outputs, size = len(manifest.outputs), manifest.input.crop.size
     stated = {
         "input.windows_hu": (len(manifest.input.windows_hu), shapes[INPUT][1]),

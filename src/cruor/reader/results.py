@@ -16,6 +16,10 @@ FINDINGS = OUTPUTS[1:]
 """The five subtypes; the network's first output is `any`."""
 
 
+NO_MAPS = "This bundle's network gives no map: nothing is shown of where it looked."
+"""Note of every study read with such a bundle."""
+
+
 class Status(StrEnum):
     """What became of a study. There is no default: an unread study is never NOT_SUSPECTED."""
 
@@ -40,10 +44,11 @@ class SliceResult:
         sop_instance_uid: of the instance the slice stands in.
         position_mm: along the slice normal.
         probability: of any hemorrhage, 0 to 1.
-        findings: subtype (see FINDINGS) -> probability, 0 to 1.
+        findings: subtype (see FINDINGS) -> probability, 0 to 1; empty where the bundle tells none.
         map: float32, (h, w), >= 0: Grad-CAM of `any` at the last feature map, up to one constant
-            for the whole study, so that slices can be compared (docs/architecture.md, rule 4).
-        box: the part of the slice that the map covers, in pixels of the slice.
+            for the whole study, so that slices can be compared (docs/architecture.md, rule 4); None where
+            the network's head allows no exact map.
+        box: the part of the slice that the network saw and the map covers, in pixels of the slice.
         frame: where the pixels are, to show the slice.
     """
 
@@ -52,7 +57,7 @@ class SliceResult:
     position_mm: float
     probability: float
     findings: dict[str, float]
-    map: NDArray[np.float32]
+    map: NDArray[np.float32] | None
     box: Box
     frame: Frame
 

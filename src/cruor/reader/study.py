@@ -21,7 +21,7 @@ from cruor.dicom.instances import Frame, Series, Study, UnreadableError
 from cruor.dicom.pixels import read_hu
 from cruor.preprocessing.channels import InputSettings, crop_head, to_channels
 from cruor.preprocessing.crop import Box
-from cruor.reader.results import Decision, SliceResult, Status, StudyResult
+from cruor.reader.results import NO_MAPS, Decision, SliceResult, Status, StudyResult
 from cruor.reader.rules import PROBABILITY, explain, is_suspected
 from cruor.reader.study_head import study_probability
 
@@ -158,6 +158,8 @@ def _decide(unread: StudyResult, slices: list[SliceResult], bundle: Bundle, rule
         raise NoNumberError
     suspected = is_suspected(rule, rules, probability, positive, len(slices))
     notes = [explain(rule, rules, probability, positive, len(slices))]
+    if not bundle.has_maps:
+        notes.append(NO_MAPS)
     if suspected != is_suspected(PROBABILITY, rules, probability, positive, len(slices)):
         notes.append(
             f"another rule disagrees: {explain(PROBABILITY, rules, probability, positive, len(slices))}"
@@ -229,10 +231,11 @@ def _read_slices(series: Series, bundle: Bundle, on_slice: OnSlice) -> _Reading:
 def _run_batch(heads: list[_Head], series: Series, bundle: Bundle, reading: _Reading) -> None:
     logits, maps = bundle.run(np.stack([head.channels for head in heads]))
     calibrated = bundle.slice_probabilities(logits)
-    if not (np.isfinite(calibrated).all() and np.isfinite(maps).all()):
+    if not (np.isfinite(calibrated).all() and (maps is None or np.isfinite(maps).all())):
         raise NoNumberError
     findings = bundle.manifest.outputs[1:]
-    for head, probabilities, slice_map in zip(heads, calibrated, maps, strict=True):
+    each_map = [None] * len(heads) if maps is None else np.maximum(maps, 0)
+    for head, probabilities, slice_map in zip(heads, calibrated, each_map, strict=True):
         frame = series.frames[head.place]
         reading.inside.append(head.inside)
         reading.slices.append(
@@ -242,7 +245,7 @@ def _run_batch(heads: list[_Head], series: Series, bundle: Bundle, reading: _Rea
                 position_mm=series.positions_mm[head.place],
                 probability=float(probabilities[0]),
                 findings=dict(zip(findings, map(float, probabilities[1:]), strict=True)),
-                map=np.maximum(slice_map, 0),
+                map=slice_map,
                 box=head.box,
                 frame=frame,
             )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -43,9 +45,14 @@ def study_probability(probabilities: NDArray[np.float64], head: StudyHead) -> fl
     Args:
         probabilities: calibrated slice probabilities of `any` in scan order, (slices,), 0 to 1.
         head: the bundle's logistic regression.
+
+    Returns:
+        0 to 1; NaN where the sum is no number. An infinite one counts as none: whether a sum of products
+        too large comes out as infinite or as NaN depends on the processor.
     """
     features = study_features(to_logits(probabilities), head.features)
-    return float(1 / (1 + np.exp(-(features @ np.asarray(head.weights) + head.intercept))))
+    score = float((features * np.asarray(head.weights)).sum() + head.intercept)
+    return float(1 / (1 + np.exp(-score))) if math.isfinite(score) else math.nan
 
 
 def to_logits(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -15,7 +15,7 @@ from cruor.preprocessing.crop import Box, take_square
 from cruor.preprocessing.windows import WINDOWS_HU, apply_window
 from cruor.reader.results import SliceResult, StudyResult
 from cruor.report.colours import heat_alpha, heat_rgb
-from cruor.report.text import MAP_SENTENCE, RESEARCH_ONLY, band
+from cruor.report.text import MAP_SENTENCE, NO_MAP_SENTENCE, RESEARCH_ONLY, band
 
 SliceReader = Callable[[Frame], NDArray[np.int16]]
 
@@ -48,9 +48,8 @@ def render_panel(
     view = _grown(one.box)
     shown = take_square(hu.astype(np.float32), view, AIR_HU)
     windows = [_resized(apply_window(shown, window), tile) for window in WINDOWS_HU]
-    heat = take_square(slice_heat(one, hu.shape, result.map_scale), view, 0.0)
     tiles = [
-        overlay(windows[0], _resized(heat, tile)),
+        _first_tile(result, one, view, windows[0], hu.shape),
         *(np.repeat(window[..., None], 3, axis=2) for window in windows),
         np.stack(windows, axis=-1),
     ]
@@ -58,17 +57,33 @@ def render_panel(
     for index, pixels in enumerate(tiles):
         picture = Image.fromarray((np.clip(pixels, 0, 1) * 255).round().astype(np.uint8), "RGB")
         canvas.paste(picture, (_tile_left(index, tile), _HEAD))
-    _write_titles(canvas, tile)
-    _draw_legend(canvas, tile)
+    _write_titles(canvas, tile, "no map" if one.map is None else "Grad-CAM")
+    if one.map is not None:
+        _draw_legend(canvas, tile)
     _write_caption(canvas, result, one, tile)
     return canvas
+
+
+def _first_tile(
+    result: StudyResult, one: SliceResult, view: Box, window: Grey, shape: tuple[int, ...]
+) -> Colour:
+    """The brain window with the heat over it; dark without a map, so that it is not taken for cold."""
+    if one.map is None:
+        return np.full((*window.shape, 3), 0.08, dtype=np.float32)
+    heat = take_square(slice_heat(one, shape, result.map_scale), view, 0.0)
+    return overlay(window, _resized(heat, window.shape[0]))
 
 
 def slice_heat(one: SliceResult, shape: tuple[int, ...], scale: float) -> NDArray[np.float32]:
     """Lay a slice's map over the slice: float32, `shape`, 0 to 1, zero outside the map's box.
 
     The scale is the study's, not the slice's: a slice without heat stays cold.
+
+    Raises:
+        ValueError: the slice has no map, which must not be shown as a cold one.
     """
+    if one.map is None:
+        raise ValueError(f"slice {one.number} has no map")
     heat = np.nan_to_num(one.map.astype(np.float32), nan=0.0, posinf=0.0) / max(scale, 1e-12)
     picture = Image.fromarray(np.clip(heat, 0.0, 1.0))
     size = one.box.size
@@ -119,10 +134,10 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size)
 
 
-def _write_titles(canvas: Image.Image, tile: int) -> None:
+def _write_titles(canvas: Image.Image, tile: int, first: str) -> None:
     draw = ImageDraw.Draw(canvas)
     windows = [f"{low} to {high} HU" for low, high in WINDOWS_HU]
-    for index, title in enumerate(["Grad-CAM", *windows, "the three as red, green, blue"]):
+    for index, title in enumerate([first, *windows, "the three as red, green, blue"]):
         draw.text((_tile_left(index, tile), 9), title, font=_font(16), fill=_MUTED)
 
 
@@ -148,7 +163,8 @@ def _write_caption(canvas: Image.Image, result: StudyResult, one: SliceResult, t
     chance = f"probability of blood {one.probability:.3f} ({band(one.probability)})"
     draw.text((after, top), chance, font=_font(20), fill=_ACCENT)
     draw.text((right, top + 3), _findings_line(one), font=_font(16), fill=_MUTED, anchor="ra")
-    draw.text((_MARGIN, top + 28), MAP_SENTENCE, font=_font(15), fill=_MUTED)
+    sentence = NO_MAP_SENTENCE if one.map is None else MAP_SENTENCE
+    draw.text((_MARGIN, top + 28), sentence, font=_font(15), fill=_MUTED)
     draw.text((right, top + 28), RESEARCH_ONLY, font=_font(15), fill=_MUTED, anchor="ra")
 
 

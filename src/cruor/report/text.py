@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
+from cruor.reader.results import NO_MAPS
+
 RESEARCH_ONLY = "Research use only - not a medical device."
+NO_MAP_SENTENCE = NO_MAPS
 MAP_SENTENCE = "The map shows what the network used, not where the bleed is."
 NOT_CLEARED = "Not suspected is not cleared: read the study as usual."
 

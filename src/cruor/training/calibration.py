@@ -18,6 +18,18 @@ FEWEST_OF_A_CLASS = 15
 """With fewer slices of either class an output keeps its raw logit: two numbers cannot be fitted to them."""
 
 
+FEWEST_STUDIES = 5
+"""With fewer complete studies of either class no study head is fitted: PLAIN_HEAD is taken."""
+
+PLAIN_HEAD = StudyHead(("peak",), (1.0,), 0.0)
+"""The study is as probable as its most suspicious slice, smoothed along the scan."""
+
+
+def outputs_of(predictions: pd.DataFrame) -> tuple[str, ...]:
+    """The network's outputs of which a table holds logits, in the order of LABELS: one, or all six."""
+    return tuple(label for label in LABELS if f"logit_{label}" in predictions)
+
+
 def fit_slice_calibration(out_of_fold: pd.DataFrame) -> SliceCalibration:
     """Platt scaling of each output, positives and negatives weighing the same.
 
@@ -25,7 +37,7 @@ def fit_slice_calibration(out_of_fold: pd.DataFrame) -> SliceCalibration:
     slices with hemorrhage as without (section 2.3).
     """
     slopes, intercepts = [], []
-    for label in LABELS:
+    for label in outputs_of(out_of_fold):
         known = out_of_fold[out_of_fold[label].notna()]
         target, logit = known[label].to_numpy() == 1, known[[f"logit_{label}"]].to_numpy(dtype=float)
         if min(target.sum(), (~target).sum()) < FEWEST_OF_A_CLASS:
@@ -39,11 +51,13 @@ def fit_slice_calibration(out_of_fold: pd.DataFrame) -> SliceCalibration:
 
 
 def fit_study_head(out_of_fold: pd.DataFrame, calibration: SliceCalibration) -> StudyHead:
-    """Logistic regression on the features of the complete studies."""
+    """Logistic regression on the features of the complete studies; PLAIN_HEAD where they are too few."""
     rows, targets = [], []
     for study in complete_studies(out_of_fold):
         rows.append(study_features(calibrated_logits(study, calibration), FEATURES))
         targets.append(bool(study["any"].max()))
+    if min(sum(targets), len(targets) - sum(targets)) < FEWEST_STUDIES:
+        return PLAIN_HEAD
     fitted = LogisticRegression(C=1.0).fit(np.stack(rows), targets)
     return StudyHead(FEATURES, tuple(map(float, fitted.coef_[0])), float(fitted.intercept_[0]))
 
@@ -55,44 +69,60 @@ def cross_fitted_studies(out_of_fold: pd.DataFrame, slice_threshold: float) -> p
         One row a study: source, patient_id, study_instance_uid, label (bool), probability,
         positive_slices, slice_count, fold.
     """
-    records = []
+    parts = []
     for fold in sorted(out_of_fold["fold"].unique()):
         others, held_out = out_of_fold[out_of_fold["fold"] != fold], out_of_fold[out_of_fold["fold"] == fold]
         calibration = fit_slice_calibration(others)
-        head = fit_study_head(others, calibration)
-        for study in complete_studies(held_out):
-            probabilities = 1 / (1 + np.exp(-calibrated_logits(study, calibration)))
-            records.append(
-                {
-                    "source": study["source"].iloc[0],
-                    "patient_id": study["patient_id"].iloc[0],
-                    "study_instance_uid": study["study_instance_uid"].iloc[0],
-                    "label": bool(study["any"].max()),
-                    "probability": study_probability(probabilities, head),
-                    "positive_slices": int((probabilities > slice_threshold).sum()),
-                    "slice_count": len(study),
-                    "fold": fold,
-                }
-            )
-    return pd.DataFrame(records)
+        scored = score_studies(held_out, calibration, fit_study_head(others, calibration), slice_threshold)
+        parts.append(scored.assign(fold=fold))
+    return pd.concat(parts, ignore_index=True)
+
+
+def score_studies(
+    slices: pd.DataFrame, calibration: SliceCalibration, head: StudyHead, slice_threshold: float
+) -> pd.DataFrame:
+    """Score each complete study.
+
+    Returns:
+        One row a study: source, patient_id, study_instance_uid, label (bool), probability,
+        positive_slices, slice_count.
+    """
+    records = []
+    for study in complete_studies(slices):
+        probabilities = 1 / (1 + np.exp(-calibrated_logits(study, calibration)))
+        records.append(
+            {
+                "source": study["source"].iloc[0],
+                "patient_id": study["patient_id"].iloc[0],
+                "study_instance_uid": study["study_instance_uid"].iloc[0],
+                "label": bool(study["any"].max()),
+                "probability": study_probability(probabilities, head),
+                "positive_slices": int((probabilities > slice_threshold).sum()),
+                "slice_count": len(study),
+            }
+        )
+    columns = ["source", "patient_id", "study_instance_uid", "label", "probability", "positive_slices"]
+    return pd.DataFrame(records, columns=[*columns, "slice_count"])
 
 
 def best_balance(labels: NDArray[np.bool_], probabilities: NDArray[np.float64]) -> float:
-    """The threshold with the highest sensitivity + specificity; midway to the next lower probability."""
-    ranked = np.unique(probabilities)
-    thresholds = np.concatenate([[0.0], (ranked[:-1] + ranked[1:]) / 2, [1.0]])
+    """The threshold with the highest sensitivity + specificity; midway to the next lower probability.
+
+    Between 0 and 1, both left out: a threshold that can never be met or never be missed makes no sense.
+    """
+    ranked = np.unique(np.concatenate([[0.0], probabilities, [1.0]]))
+    thresholds = (ranked[:-1] + ranked[1:]) / 2
     called = probabilities[None, :] >= thresholds[:, None]
     balance = called[:, labels].mean(axis=1) - called[:, ~labels].mean(axis=1)
     return float(thresholds[int(balance.argmax())])
 
 
-def operating_point(studies: pd.DataFrame) -> OperatingPoint:
-    """The best-balance threshold on cross-fitted study probabilities."""
+def operating_point(studies: pd.DataFrame, how: str) -> OperatingPoint:
+    """The best-balance threshold on study probabilities; `how` says how these were made."""
     threshold = best_balance(studies["label"].to_numpy(), studies["probability"].to_numpy())
     origin = (
         f"highest sensitivity + specificity over {len(studies)} studies "
-        f"({int(studies['label'].sum())} with hemorrhage), "
-        f"cross-fitted over {studies['fold'].nunique()} folds by patient"
+        f"({int(studies['label'].sum())} with hemorrhage), {how}"
     )
     return OperatingPoint("balanced", threshold, origin)
 

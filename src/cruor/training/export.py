@@ -8,39 +8,42 @@ import json
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import jinja2
 import numpy as np
-import onnx
 import pandas as pd
-import torch
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
-from torch import Tensor, nn
 
 from cruor.bundle.manifest import (
     FORMAT,
     DataSource,
     Figure,
     Manifest,
+    NetworkName,
+    OperatingPoint,
     Rules,
     SliceCalibration,
+    StudyHead,
     write_manifest,
 )
-from cruor.bundle.model import CARD_FILE, INPUT, LOGITS, MANIFEST_FILE, MAPS, MODEL_FILE
+from cruor.bundle.model import CARD_FILE, MANIFEST_FILE, MODEL_FILE
 from cruor.preprocessing.channels import PREPROCESSING
 from cruor.reader.rules import PAPER_TENTHS, PROBABILITY, slices_needed
 from cruor.training.calibration import (
+    PLAIN_HEAD,
     calibrated_logits,
     calls_by_other_folds,
     cross_fitted_studies,
     fit_slice_calibration,
     fit_study_head,
     operating_point,
+    outputs_of,
+    score_studies,
 )
 from cruor.training.crossval import OUT_OF_FOLD
-from cruor.training.data import Heads, channels_of, load_heads
+from cruor.training.data import load_heads
 from cruor.training.evaluation.metrics import (
     Estimate,
     average_precision,
@@ -52,21 +55,22 @@ from cruor.training.evaluation.metrics import (
     specificity,
 )
 from cruor.training.experiment import Experiment, ExperimentError, load_experiment
-from cruor.training.module import SliceModule
-from cruor.training.networks.base import SliceNetwork
-from cruor.training.prepare.store import LABELS
-from cruor.training.run import EXPERIMENT_FILE, FINISHED_FILE, LAST_CHECKPOINT, MADE_BY_FILE
+from cruor.training.graph import WeightStore, load_network, map_scale, store_in_half, write_graph
+from cruor.training.run import (
+    EXPERIMENT_FILE,
+    FINISHED_FILE,
+    MADE_BY_FILE,
+    PREDICTIONS_FILE,
+    TEST,
+    VALIDATION,
+)
 
 SLICE_THRESHOLD = 0.8
 """The paper's (section 2.4)."""
 
-FIGURE_ORIGIN = (
-    "out of fold, `cruor crossval`; 95 % intervals: exact binomial for shares of studies, "
-    "else 1,000 bootstrap draws of patients"
-)
-
-HALF_FROM = 1024
-"""Tensors of at least as many values are stored in half precision; the rest is too small to matter."""
+INTERVALS = "95 % intervals: exact binomial for shares of studies, else 1,000 bootstrap draws of patients"
+OUT_OF_FOLD_ORIGIN = f"out of fold, `cruor crossval`; {INTERVALS}"
+TEST_ORIGIN = f"test side of the split, `cruor train`; {INTERVALS}"
 
 TERMS = {
     "ct-ich": "CC BY 4.0",
@@ -77,6 +81,21 @@ TERMS = {
 """Terms of each source's slices; what is not listed is taken to be the strictest."""
 
 STRICTEST = "non-commercial research"
+
+NETWORK_WORDS = {
+    "lite0": "EfficientNet-Lite0, global average pooling, one linear layer",
+    "timm": "{backbone} of timm, global average pooling, one linear layer",
+    "effclass": "EffClass (Cortés-Ferre et al. 2023, figures A4 to A7): EfficientDet-D0 without heads, five "
+    "transposed convolutions, two convolutions, ResNet-18",
+    "effclass-mended": "EffClass (Cortés-Ferre et al. 2023) with its faults mended: non-linear between the "
+    "layers, transposed convolutions that fill the map",
+    "effclass-fc": "EfficientDet-D0 without heads, its feature maps flattened into one fully connected layer "
+    "(Cortés-Ferre et al. 2023, appendix A.1)",
+    "resnet18": "ResNet-18",
+    "resnet34": "ResNet-34",
+    "resnet50": "ResNet-50",
+}
+"""What a card says of each network of `networks/`."""
 
 UNTRIED = (
     "scanners and reconstructions other than those of the sources above, and other hospitals at all",
@@ -95,31 +114,112 @@ class BundleName:
     version: str
 
 
-def export_run(run: Path, folder: Path, bundle: BundleName) -> Path:
-    """Make a bundle of a trained and cross-validated run.
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """What a run knows of its network from patients that it never saw.
+
+    Attributes:
+        slices: with logits; what slice figures are measured on.
+        studies: scored; what study figures are measured on.
+        calls: by rule, what it says of each of those studies.
+        calibration, head, point: fitted on other patients than the studies were scored with.
+        default, default_why: the rule to use, and why.
+        seen: every slice that the bundle was made from.
+        origin: of the figures, in words.
+    """
+
+    slices: pd.DataFrame
+    studies: pd.DataFrame
+    calls: dict[str, NDArray[np.bool_]]
+    calibration: SliceCalibration
+    head: StudyHead
+    point: OperatingPoint
+    default: str
+    default_why: str
+    seen: pd.DataFrame
+    origin: str
+
+
+def evidence_of_folds(out_of_fold: pd.DataFrame) -> Evidence:
+    """Of a cross-validated run: calibration and head are fitted on all folds, figures are cross-fitted."""
+    calibration = fit_slice_calibration(out_of_fold)
+    studies = cross_fitted_studies(out_of_fold, SLICE_THRESHOLD)
+    calls = rule_calls(studies, calls_by_other_folds(studies))
+    default = best_rule(studies, calls)
+    folds = f"cross-fitted over {studies['fold'].nunique()} folds by patient"
+    return Evidence(
+        slices=out_of_fold,
+        studies=studies,
+        calls=calls,
+        calibration=calibration,
+        head=fit_study_head(out_of_fold, calibration),
+        point=operating_point(studies, folds),
+        default=default,
+        default_why=explain_default(studies, calls, default, "cross-validated"),
+        seen=out_of_fold,
+        origin=OUT_OF_FOLD_ORIGIN,
+    )
+
+
+def evidence_of_sides(predictions: pd.DataFrame, index: pd.DataFrame) -> Evidence:
+    """Of a run with a split: everything is fitted on the validation side and measured on the test side.
 
     Args:
-        run: `runs/<code>/` after `cruor train` and `cruor crossval` of the same experiment.
+        predictions: slices of both sides with logits and `side`.
+        index: every slice of the experiment.
+    """
+    validation = predictions[predictions["side"] == VALIDATION]
+    test = predictions[predictions["side"] == TEST]
+    calibration = fit_slice_calibration(validation)
+    head = fit_study_head(validation, calibration)
+    fitted_on = score_studies(validation, calibration, head, SLICE_THRESHOLD)
+    point = operating_point(fitted_on, "of the validation side, on which the study head was fitted, too")
+    chosen = rule_calls(fitted_on, fitted_on["probability"].to_numpy() >= point.threshold)
+    default = best_rule(fitted_on, chosen)
+    studies = score_studies(test, calibration, head, SLICE_THRESHOLD)
+    return Evidence(
+        slices=test,
+        studies=studies,
+        calls=rule_calls(studies, studies["probability"].to_numpy() >= point.threshold),
+        calibration=calibration,
+        head=head,
+        point=point,
+        default=default,
+        default_why=explain_default(fitted_on, chosen, default, "validation"),
+        seen=index,
+        origin=TEST_ORIGIN,
+    )
+
+
+def export_run(run: Path, folder: Path, bundle: BundleName, store: WeightStore = store_in_half) -> Path:
+    """Make a bundle of a trained run.
+
+    Args:
+        run: `runs/<code>/` after `cruor train`, and after `cruor crossval` of the same experiment where
+            the experiment names no split.
         folder: made if missing; the bundle's files are written into it.
         bundle: how it is called.
+        store: how the weights are kept in the graph.
 
     Raises:
-        ExperimentError: the run was not trained to its end, or not cross-validated.
+        ExperimentError: the run was not trained to its end, or nothing was measured.
     """
     experiment = load_experiment(run / EXPERIMENT_FILE)
-    for file, command in ((FINISHED_FILE, "train"), (OUT_OF_FOLD, "crossval")):
+    measured_by = (PREDICTIONS_FILE, "train") if experiment.data.split else (OUT_OF_FOLD, "crossval")
+    for file, command in ((FINISHED_FILE, "train"), measured_by):
         if not (run / file).exists():
             raise ExperimentError(f"{run}: no {file}; run `cruor {command}` on the experiment first")
-    network = load_network(experiment, run / LAST_CHECKPOINT)
+    network = load_network(experiment, run)
     folder.mkdir(parents=True, exist_ok=True)
-    write_graph(network, experiment, folder / MODEL_FILE)
-    out_of_fold = pd.read_parquet(run / OUT_OF_FOLD)
-    scale = map_scale(network, load_heads(experiment.data, experiment.input), experiment)
+    write_graph(network, experiment, folder / MODEL_FILE, store)
+    heads = load_heads(experiment.data, experiment.input)
+    table = pd.read_parquet(run / measured_by[0])
+    evidence = evidence_of_sides(table, heads.index) if experiment.data.split else evidence_of_folds(table)
     manifest = make_manifest(
         bundle,
         experiment,
-        out_of_fold,
-        scale=scale,
+        evidence,
+        scale=map_scale(network, heads, experiment),
         made_by=ancestry(run, experiment),
         model=folder / MODEL_FILE,
     )
@@ -130,126 +230,64 @@ def export_run(run: Path, folder: Path, bundle: BundleName) -> Path:
 
 def ancestry(run: Path, experiment: Experiment) -> dict[str, object]:
     """What the bundle comes from: the run, what made it, and what the card must tell of the experiment."""
+    data = experiment.data
+    split = {"split": data.split, "validation_side": data.validation_side, "test_side": data.test_side}
     return {
         "run": run.name,
         "seed": experiment.training.seed,
-        "folds": experiment.data.folds,
-        "left_out_patients": list(experiment.data.left_out_patients),
+        **(split if data.split else {"folds": data.folds}),
+        "left_out_patients": list(data.left_out_patients),
         "first_weights": experiment.network.weights,
         "drawn_blood": experiment.training.place_weight > 0,
         **json.loads((run / MADE_BY_FILE).read_text(encoding="utf-8")),
     }
 
 
-def load_network(experiment: Experiment, checkpoint: Path) -> SliceNetwork:
-    """The trained network of a run, ready to be read from."""
-    module = SliceModule(experiment, steps_per_epoch=1)
-    module.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"])
-    return module.network.eval()
-
-
-class _Exported(nn.Module):
-    """Gives the graph its two outputs."""
-
-    def __init__(self, network: SliceNetwork) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, channels: Tensor) -> tuple[Tensor, Tensor | None]:
-        return self.network.logits_and_maps(channels)
-
-
-def write_graph(network: SliceNetwork, experiment: Experiment, file: Path) -> None:
-    """Write model.onnx: large weights in half precision, computed in single precision."""
-    size, windows = experiment.input.crop.size, len(experiment.input.windows_hu)
-    torch.onnx.export(
-        _Exported(network).eval(),
-        (torch.zeros(2, windows, size, size),),
-        str(file),
-        input_names=[INPUT],
-        output_names=[LOGITS, MAPS],
-        dynamic_shapes={"channels": {0: torch.export.Dim("slices")}},
-        dynamo=True,
-        external_data=False,
-        verbose=False,
-    )
-    model = onnx.load(str(file))
-    store_in_half(model)
-    onnx.checker.check_model(model)
-    onnx.save(model, str(file))
-
-
-def store_in_half(model: onnx.ModelProto) -> None:
-    """Keep large float32 weights as float16 with a cast behind each; the runtime folds the casts at load."""
-    casts = []
-    for weight in model.graph.initializer:
-        values = numpy_helper.to_array(weight)
-        if weight.data_type != TensorProto.FLOAT or values.size < HALF_FROM:
-            continue
-        name = weight.name
-        weight.CopyFrom(numpy_helper.from_array(values.astype(np.float16), name + ".half"))
-        casts.append(helper.make_node("Cast", [name + ".half"], [name], to=TensorProto.FLOAT))
-    for place, cast in enumerate(casts):
-        model.graph.node.insert(place, cast)
-
-
-@torch.inference_mode()
-def map_scale(network: SliceNetwork, heads: Heads, experiment: Experiment) -> float:
-    """Median over the positive slices of the map's hottest value (of `any`): shown as the hottest colour."""
-    rows = np.flatnonzero(heads.labels[:, 0] == 1)
-    hottest: list[float] = []
-    for start in range(0, len(rows), 32):
-        hu = torch.from_numpy(heads.hu[rows[start : start + 32]].astype(np.float32))[:, None]
-        _, maps = network.logits_and_maps(channels_of(hu, experiment.input))
-        assert maps is not None
-        hottest.extend(maps[:, 0].amax((1, 2)).tolist())
-    return float(np.median(hottest))
-
-
 def make_manifest(
     bundle: BundleName,
     experiment: Experiment,
-    out_of_fold: pd.DataFrame,
+    evidence: Evidence,
     *,
     scale: float,
     made_by: dict[str, object],
     model: Path,
 ) -> Manifest:
-    """Fit calibration, study head and operating point on out-of-fold logits, and measure."""
-    calibration = fit_slice_calibration(out_of_fold)
-    studies = cross_fitted_studies(out_of_fold, SLICE_THRESHOLD)
-    calls = rule_calls(studies)
-    default = max(calls, key=lambda rule: balanced_accuracy(studies, calls[rule]))
+    """Put together what is known of a bundle, and measure it."""
+    figures = [*slice_figures(evidence), *study_figures(evidence)]
     return Manifest(
         format=FORMAT,
         name=bundle.name,
         version=bundle.version,
         created=datetime.datetime.now(datetime.UTC).date().isoformat(),
         preprocessing=PREPROCESSING,
+        network=NetworkName(experiment.network.name, experiment.network.backbone),
         input=experiment.input,
-        outputs=LABELS,
+        outputs=outputs_of(evidence.slices),
         map_scale=scale,
-        calibration=calibration,
-        study_head=fit_study_head(out_of_fold, calibration),
-        rules=Rules(
-            default, explain_default(studies, calls, default), SLICE_THRESHOLD, operating_point(studies)
-        ),
-        data=tuple(data_sources(out_of_fold)),
-        terms=strictest_terms(out_of_fold),
-        figures=tuple(measured([*slice_figures(out_of_fold, calibration), *study_figures(studies, calls)])),
+        calibration=evidence.calibration,
+        study_head=evidence.head,
+        rules=Rules(evidence.default, evidence.default_why, SLICE_THRESHOLD, evidence.point),
+        data=tuple(data_sources(evidence.seen)),
+        terms=strictest_terms(evidence.seen),
+        figures=tuple(measured(figures)),
         untried=UNTRIED,
         made_by=made_by,
         digest=hashlib.sha256(model.read_bytes()).hexdigest(),
     )
 
 
-def rule_calls(studies: pd.DataFrame) -> dict[str, NDArray[np.bool_]]:
-    """What each rule says of each study; the probability's threshold comes from the other folds."""
-    calls = {PROBABILITY: calls_by_other_folds(studies)}
+def rule_calls(studies: pd.DataFrame, by_probability: NDArray[np.bool_]) -> dict[str, NDArray[np.bool_]]:
+    """What each rule says of each study; the rule `probability` says what is given."""
+    calls = {PROBABILITY: by_probability}
     for rule, tenths in PAPER_TENTHS.items():
         needed = np.array([slices_needed(tenths, count) for count in studies["slice_count"]])
         calls[rule] = studies["positive_slices"].to_numpy() >= needed
     return calls
+
+
+def best_rule(studies: pd.DataFrame, calls: dict[str, NDArray[np.bool_]]) -> str:
+    """The rule with the highest balanced accuracy."""
+    return max(calls, key=lambda rule: balanced_accuracy(studies, calls[rule]))
 
 
 def balanced_accuracy(studies: pd.DataFrame, called: NDArray[np.bool_]) -> float:
@@ -258,37 +296,41 @@ def balanced_accuracy(studies: pd.DataFrame, called: NDArray[np.bool_]) -> float
     return (sensitivity(labels, called).value + specificity(labels, called).value) / 2
 
 
-def explain_default(studies: pd.DataFrame, calls: dict[str, NDArray[np.bool_]], default: str) -> str:
+def explain_default(
+    studies: pd.DataFrame, calls: dict[str, NDArray[np.bool_]], default: str, kind: str
+) -> str:
     """One sentence with every rule's balanced accuracy."""
     said = ", ".join(f"{rule} {balanced_accuracy(studies, called):.3f}" for rule, called in calls.items())
-    return f"{default} has the highest balanced accuracy over {len(studies)} cross-validated studies: {said}"
+    return f"{default} has the highest balanced accuracy over {len(studies)} {kind} studies: {said}"
 
 
-def slice_figures(slices: pd.DataFrame, calibration: SliceCalibration) -> Iterator[Figure]:
+def slice_figures(evidence: Evidence) -> Iterator[Figure]:
     """ROC-AUC and average precision of slices, by source, by subtype and over all."""
+    slices, calibration, figure = evidence.slices, evidence.calibration, partial(_figure_of, evidence.origin)
     sources = {"all": slices, **{str(name): part for name, part in slices.groupby("source")}}
     for name, part in sources.items():
         labels, scores = part["any"].to_numpy() == 1, calibrated_logits(part, calibration)
         patients = part["patient_id"].to_numpy(dtype=object)
         cases = f"{len(part)} slices ({int(labels.sum())} positive), {part['patient_id'].nunique()} patients"
-        yield _figure(f"slice.roc_auc[{name}]", bootstrap(roc_auc, labels, scores, patients), cases)
-        yield _figure(
+        yield figure(f"slice.roc_auc[{name}]", bootstrap(roc_auc, labels, scores, patients), cases)
+        yield figure(
             f"slice.average_precision[{name}]", bootstrap(average_precision, labels, scores, patients), cases
         )
         called = (1 / (1 + np.exp(-scores)) > SLICE_THRESHOLD).astype(float)
         at = f"@{SLICE_THRESHOLD}[{name}]"
-        yield _figure(f"slice.sensitivity{at}", bootstrap(called_share, labels, called, patients), cases)
-        yield _figure(f"slice.specificity{at}", bootstrap(spared_share, labels, called, patients), cases)
-    for label in LABELS[1:]:
+        yield figure(f"slice.sensitivity{at}", bootstrap(called_share, labels, called, patients), cases)
+        yield figure(f"slice.specificity{at}", bootstrap(spared_share, labels, called, patients), cases)
+    for label in outputs_of(slices)[1:]:
         known = slices[slices[label].notna()]
         labels, scores = known[label].to_numpy() == 1, known[f"logit_{label}"].to_numpy(dtype=float)
         patients = known["patient_id"].to_numpy(dtype=object)
         cases = f"{len(known)} slices ({int(labels.sum())} positive)"
-        yield _figure(f"slice.roc_auc[{label}]", bootstrap(roc_auc, labels, scores, patients), cases)
+        yield figure(f"slice.roc_auc[{label}]", bootstrap(roc_auc, labels, scores, patients), cases)
 
 
-def study_figures(studies: pd.DataFrame, calls: dict[str, NDArray[np.bool_]]) -> Iterator[Figure]:
+def study_figures(evidence: Evidence) -> Iterator[Figure]:
     """ROC-AUC of studies by source and over all; sensitivity and specificity of each rule."""
+    studies, calls, figure = evidence.studies, evidence.calls, partial(_figure_of, evidence.origin)
     sources = {"all": studies, **{str(name): part for name, part in studies.groupby("source")}}
     for name, part in sources.items():
         labels = part["label"].to_numpy()
@@ -296,14 +338,14 @@ def study_figures(studies: pd.DataFrame, calls: dict[str, NDArray[np.bool_]]) ->
             continue
         patients = part["patient_id"].to_numpy(dtype=object)
         estimate = bootstrap(roc_auc, labels, part["probability"].to_numpy(), patients)
-        yield _figure(
+        yield figure(
             f"study.roc_auc[{name}]", estimate, f"{len(part)} studies ({int(labels.sum())} positive)"
         )
     labels = studies["label"].to_numpy()
     cases = f"{len(studies)} studies ({int(labels.sum())} positive)"
     for rule, called in calls.items():
-        yield _figure(f"study.sensitivity[{rule}]", sensitivity(labels, called), cases)
-        yield _figure(f"study.specificity[{rule}]", specificity(labels, called), cases)
+        yield figure(f"study.sensitivity[{rule}]", sensitivity(labels, called), cases)
+        yield figure(f"study.specificity[{rule}]", specificity(labels, called), cases)
 
 
 def measured(figures: Iterable[Figure]) -> Iterator[Figure]:
@@ -311,14 +353,14 @@ def measured(figures: Iterable[Figure]) -> Iterator[Figure]:
     return (figure for figure in figures if math.isfinite(figure.value) and math.isfinite(figure.low))
 
 
-def _figure(name: str, estimate: Estimate, cases: str) -> Figure:
+def _figure_of(origin: str, name: str, estimate: Estimate, cases: str) -> Figure:
     return Figure(
         name=name,
         value=round(estimate.value, 4),
         low=round(estimate.low, 4),
         high=round(estimate.high, 4),
         cases=cases,
-        origin=FIGURE_ORIGIN,
+        origin=origin,
     )
 
 
@@ -356,4 +398,6 @@ def render_card(manifest: Manifest) -> str:
         keep_trailing_newline=True,
         autoescape=False,  # Markdown, of our own figures
     )
-    return environment.get_template("card.md.j2").render(manifest=manifest)
+    network = NETWORK_WORDS[manifest.network.name].format(backbone=manifest.network.backbone)
+    card = environment.get_template("card.md.j2")
+    return card.render(manifest=manifest, network=network, plain_head=PLAIN_HEAD)

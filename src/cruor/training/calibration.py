@@ -18,6 +18,11 @@ FEWEST_OF_A_CLASS = 15
 """With fewer slices of either class an output keeps its raw logit: two numbers cannot be fitted to them."""
 
 
+def outputs_of(predictions: pd.DataFrame) -> tuple[str, ...]:
+    """The network's outputs of which a table holds logits, in the order of LABELS: one, or all six."""
+    return tuple(label for label in LABELS if f"logit_{label}" in predictions)
+
+
 def fit_slice_calibration(out_of_fold: pd.DataFrame) -> SliceCalibration:
     """Platt scaling of each output, positives and negatives weighing the same.
 
@@ -25,7 +30,7 @@ def fit_slice_calibration(out_of_fold: pd.DataFrame) -> SliceCalibration:
     slices with hemorrhage as without (section 2.3).
     """
     slopes, intercepts = [], []
-    for label in LABELS:
+    for label in outputs_of(out_of_fold):
         known = out_of_fold[out_of_fold[label].notna()]
         target, logit = known[label].to_numpy() == 1, known[[f"logit_{label}"]].to_numpy(dtype=float)
         if min(target.sum(), (~target).sum()) < FEWEST_OF_A_CLASS:

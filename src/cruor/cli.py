@@ -224,6 +224,7 @@ def evaluate(
     from cruor.training.evaluation.evaluate import Request, evaluate_request
     from cruor.training.evaluation.predictions import EvaluationError
 
+    _check_out(out)
     request = Request(
         out=out,
         bundle=bundle,

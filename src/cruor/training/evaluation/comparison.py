@@ -22,6 +22,7 @@ from cruor.training.evaluation.figures import (
     study_cases,
 )
 from cruor.training.evaluation.metrics import (
+    Estimate,
     Labels,
     Metric,
     average_precision,
@@ -30,6 +31,7 @@ from cruor.training.evaluation.metrics import (
     roc_auc,
     spared_share,
     undefined,
+    with_width,
 )
 from cruor.training.evaluation.predictions import KEY, EvaluationError, Predictions, studies_of
 
@@ -139,8 +141,8 @@ def _decisions(what: str, by: str, pair: tuple[Cases, Cases], settings: Settings
     ]
 
 
-def _difference(metric: Metric, first: Cases, second: Cases, settings: Settings) -> Any:
-    return bootstrap_difference(
+def _difference(metric: Metric, first: Cases, second: Cases, settings: Settings) -> Estimate:
+    found = bootstrap_difference(
         metric,
         first.labels,
         first.scores,
@@ -149,6 +151,7 @@ def _difference(metric: Metric, first: Cases, second: Cases, settings: Settings)
         rounds=settings.rounds,
         seed=settings.seed,
     )
+    return with_width(found)
 
 
 def _called(pair: tuple[Cases, Cases], settings: Settings) -> tuple[Cases, Cases]:

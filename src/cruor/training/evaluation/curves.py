@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from cruor.training.evaluation.figures import Cases
@@ -28,7 +29,6 @@ STYLE = {
     "ytick.color": FAINT,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "legend.frameon": False,
 }
 
 
@@ -78,7 +78,9 @@ def draw_roc(lines: list[Line], file: Path) -> None:
             label=line.label,
             linewidth=1.6,
         )
-    axes.legend(loc="lower right", title="ROC-AUC (95 %, bootstrap over patients)", title_fontsize=8.5)
+    axes.legend(
+        frameon=False, loc="lower right", title="ROC-AUC (95 %, bootstrap over patients)", title_fontsize=8.5
+    )
     _save(figure, file)
 
 
@@ -91,7 +93,7 @@ def draw_precision(lines: list[Line], file: Path) -> None:
             points["recall"], points["precision"], color=colour, label=line.label, linewidth=1.6, where="post"
         )
         axes.axhline(line.cases.labels.mean(), color=colour, linewidth=0.8, linestyle=":")
-    axes.legend(loc="lower left", title="average precision (95 %)", title_fontsize=8.5)
+    axes.legend(frameon=False, loc="lower left", title="average precision (95 %)", title_fontsize=8.5)
     _save(figure, file)
 
 
@@ -119,7 +121,9 @@ def draw_reliability(rows: list[dict[str, Any]], file: Path) -> None:
             elinewidth=0.8,
             label=name,
         )
-    axes.legend(loc="upper left")
+    axes.legend(
+        frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=len(rows), columnspacing=1
+    )
     _save(figure, file)
 
 
@@ -128,24 +132,24 @@ def draw_table(table: Table, file: Path) -> None:
     rows = list(table.texts())
     widths = [max(len(row[i]) for row in [list(table.head), *rows]) + 2 for i in range(len(table.head))]
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(sum(widths) * 0.085, 0.32 * len(rows) + 1.1))
-        axes = figure.add_subplot()
+        figure = Figure(figsize=(sum(widths) * 0.08, 0.3 * (len(rows) + 1)))
+        axes = figure.add_axes((0, 0, 1, 1))
         axes.set_axis_off()
         drawn = axes.table(
             rows,
             colLabels=list(table.head),
             colWidths=[width / sum(widths) for width in widths],
             cellLoc="left",
-            loc="center",
+            colLoc="left",
+            bbox=Bbox.unit(),
             edges="horizontal",
         )
         drawn.auto_set_font_size(False)
         drawn.set_fontsize(9)
-        drawn.scale(1, 1.5)
         for cell in drawn.get_celld().values():
             cell.set_edgecolor("#d9dee5")
-        axes.set_title(table.title, fontsize=9.5, loc="left")
-        figure.text(0.01, 0.02, RESEARCH_ONLY, fontsize=7, color=FAINT)
+        axes.set_title(table.title, fontsize=9.5, loc="left", fontweight="bold")
+        figure.text(0, -0.02, RESEARCH_ONLY, fontsize=7, color=FAINT, va="top")
         figure.savefig(file, dpi=160, bbox_inches="tight", facecolor="white")
 
 
@@ -156,9 +160,9 @@ def _square(across: str, up: str) -> tuple[Figure, Axes]:
         axes.set(xlabel=across, ylabel=up, xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
         axes.grid(color="#edf0f3", linewidth=0.8)
         axes.set_axisbelow(True)
+        axes.set_title(RESEARCH_ONLY, fontsize=7, color=FAINT)
     return figure, axes
 
 
 def _save(figure: Figure, file: Path) -> None:
-    figure.text(0.5, -0.01, RESEARCH_ONLY, fontsize=7, color=FAINT, ha="center")
     figure.savefig(file, dpi=160, bbox_inches="tight", facecolor="white")

@@ -28,6 +28,7 @@ from cruor.training.evaluation.metrics import (
     spared_share,
     true_of_called,
     undefined,
+    with_width,
 )
 
 SLICE_RATES: dict[str, Metric] = {
@@ -101,9 +102,10 @@ def study_cases(studies: pd.DataFrame) -> Cases:
 
 def resampled(metric: Metric, cases: Cases, settings: Settings) -> Estimate:
     """The metric on the scores with its bootstrap interval over patients."""
-    return bootstrap(
+    found = bootstrap(
         metric, cases.labels, cases.scores, cases.patients, rounds=settings.rounds, seed=settings.seed
     )
+    return with_width(found)
 
 
 def area(cases: Cases, settings: Settings) -> Area:

@@ -130,6 +130,13 @@ def bootstrap_difference(
     return _percentiles(value, np.concatenate(draws))
 
 
+def with_width(estimate: Estimate) -> Estimate:
+    """Take away an interval of no width: where all draws agree, the bootstrap knows no uncertainty."""
+    if estimate.low < estimate.high or math.isnan(estimate.value):
+        return estimate
+    return Estimate(estimate.value, math.nan, math.nan, "every draw gives the same: no bootstrap interval")
+
+
 def patient_draws(patients: Patients, rounds: int, seed: int) -> Iterator[Weights]:
     """Blocks of weights (draws, cases): patients drawn with replacement, each with all its cases."""
     rng = np.random.default_rng(seed)

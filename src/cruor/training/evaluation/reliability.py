@@ -10,20 +10,20 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
 from cruor.reader.study_head import to_logits
-from cruor.training.evaluation.figures import Cases, Settings, missing_class
+from cruor.training.evaluation.figures import Cases, Settings, missing_class, resampled
 from cruor.training.evaluation.metrics import (
     NORMAL_95,
     Estimate,
     Labels,
     Scores,
     Weights,
-    bootstrap,
     brier,
     proportion,
     undefined,
 )
 
-BINS = 10
+BINS, FEW_BINS, FEW = 10, 5, 200
+"""Parts of the curve; fewer parts where there are fewer cases than FEW."""
 
 
 def reliability(cases: Cases, settings: Settings, *, classes_alike: bool) -> dict[str, Any]:
@@ -43,14 +43,7 @@ def reliability(cases: Cases, settings: Settings, *, classes_alike: bool) -> dic
     intercept, slope = calibration_line(cases, weight)
     return {
         "classes_alike": classes_alike,
-        "brier": bootstrap(
-            weighted_brier,
-            cases.labels,
-            cases.scores,
-            cases.patients,
-            rounds=settings.rounds,
-            seed=settings.seed,
-        ),
+        "brier": resampled(weighted_brier, cases, settings),
         "slope": slope,
         "intercept": intercept,
         "curve": reliability_curve(cases, _odds_factor(cases.labels) if classes_alike else 1.0),
@@ -96,15 +89,16 @@ def _no_line(labels: Labels, logits: NDArray[np.float64]) -> str:
 
 
 def reliability_curve(cases: Cases, odds_factor: float = 1.0) -> list[dict[str, Any]]:
-    """In tenths of probability: mean probability, share with hemorrhage, exact interval, cases.
+    """In equal parts of probability: its mean, share with hemorrhage, exact interval, cases.
 
     Args:
         cases: with probabilities as scores.
         odds_factor: the odds of the share are multiplied by it, to show another prevalence.
     """
-    place = np.minimum((cases.scores * BINS).astype(int), BINS - 1)
+    bins = FEW_BINS if len(cases.labels) < FEW else BINS
+    place = np.minimum((cases.scores * bins).astype(int), bins - 1)
     curve = []
-    for number in range(BINS):
+    for number in range(bins):
         held = place == number
         if not held.any():
             continue
@@ -112,8 +106,8 @@ def reliability_curve(cases: Cases, odds_factor: float = 1.0) -> list[dict[str, 
         value, low, high = (_scaled(at, odds_factor) for at in (share.value, share.low, share.high))
         curve.append(
             {
-                "from": number / BINS,
-                "to": (number + 1) / BINS,
+                "from": number / bins,
+                "to": (number + 1) / bins,
                 "probability": float(cases.scores[held].mean()),
                 "share": Estimate(value, low, high),
                 "cases": int(held.sum()),

@@ -209,6 +209,58 @@ def export(
         _stop(str(error))
 
 
+@app.command()
+def evaluate(
+    *,
+    out: Annotated[Path, typer.Option(help="Folder of figures, tables, curves and the page.")],
+    bundle: Annotated[
+        str | None, typer.Option(metavar="NAME|DIR", help="Model to evaluate, by name or folder.")
+    ] = None,
+    data: Annotated[list[Path] | None, typer.Option(help="Prepared folder; may be given again.")] = None,
+    predictions: Annotated[
+        Path | None, typer.Option(help="Instead: out_of_fold.parquet, or predictions.parquet of before.")
+    ] = None,
+    against: Annotated[
+        str | None, typer.Option(help="Second bundle, or second file of predictions, on the same slices.")
+    ] = None,
+    split: Annotated[Path | None, typer.Option(help="CSV of patient_id and side.")] = None,
+    side: Annotated[str, typer.Option(help="Side of the split to evaluate.")] = "test",
+    thresholds: Annotated[str, typer.Option(help="Of Table 1.")] = "0.5,0.7,0.9",
+    slice_threshold: Annotated[float, typer.Option(help="Of a positive slice in the patient rule.")] = 0.8,
+    prevalence: Annotated[float, typer.Option(help="For PPV and NPV of studies.")] = 0.1,
+    rounds: Annotated[int, typer.Option(help="Draws of the bootstrap.")] = 1000,
+) -> None:
+    """Measure a bundle on prepared data, or predictions: tables of the paper, intervals, curves, a page."""
+    _need_training()
+    from cruor.bundle.manifest import BundleError
+    from cruor.training.evaluation.evaluate import Request, evaluate_request
+    from cruor.training.evaluation.predictions import EvaluationError
+
+    _check_out(out)
+    request = Request(
+        out=out,
+        bundle=bundle,
+        data=tuple(data or ()),
+        predictions=predictions,
+        against=against,
+        split=split,
+        side=side,
+        thresholds=thresholds,
+        slice_threshold=slice_threshold,
+        prevalence=prevalence,
+        rounds=rounds,
+    )
+    try:
+        with _progress() as progress:
+            bar = progress.add_task("slices read", total=None)
+            page = evaluate_request(
+                request, lambda done, total: progress.update(bar, completed=done, total=total)
+            )
+    except (EvaluationError, BundleError, OSError) as error:
+        _stop(str(error))
+    typer.echo(page)
+
+
 @dataclass
 class _Run:
     """What `cruor triage` has found and read."""

@@ -47,10 +47,10 @@ def render_panel(
     hu = read_slice(one.frame)
     view = _grown(one.box)
     shown = take_square(hu.astype(np.float32), view, AIR_HU)
-    windows = [_resized(apply_window(shown, window), tile) for window in WINDOWS_HU]
+    windows = [resized(apply_window(shown, window), tile) for window in WINDOWS_HU]
     heat = take_square(slice_heat(one, hu.shape, result.map_scale), view, 0.0)
     tiles = [
-        overlay(windows[0], _resized(heat, tile)),
+        overlay(windows[0], resized(heat, tile)),
         *(np.repeat(window[..., None], 3, axis=2) for window in windows),
         np.stack(windows, axis=-1),
     ]
@@ -101,7 +101,8 @@ def _grown(box: Box) -> Box:
     return Box(box.top - rim, box.left - rim, box.size + 2 * rim)
 
 
-def _resized(values: NDArray[np.float32], tile: int) -> NDArray[np.float32]:
+def resized(values: NDArray[np.float32], tile: int) -> NDArray[np.float32]:
+    """Resize a picture or map to (tile, tile), bilinear."""
     return np.asarray(Image.fromarray(values).resize((tile, tile), Image.Resampling.BILINEAR))
 
 

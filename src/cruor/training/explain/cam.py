@@ -16,14 +16,12 @@ import torch
 from numpy.typing import NDArray
 from pytorch_grad_cam import GradCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
-from torch import nn
+from torch import Tensor, nn
 
 from cruor.bundle.manifest import BundleError
 from cruor.bundle.model import Bundle
 from cruor.report.panels import resized
-
-HEMORRHAGE = 0
-"""Place of `any` among the outputs."""
+from cruor.training.networks.base import SliceNetwork
 
 Heat = NDArray[np.float32]
 
@@ -59,7 +57,24 @@ class Agreement:
     apart: tuple[float, float] | None
 
 
-def cams(network: nn.Module, layer: nn.Module, bundle: Bundle, channels: NDArray[np.float32]) -> Cams:
+class _Hemorrhage(nn.Module):
+    """A network with one output, that of hemorrhage: what Grad-CAM takes the gradient of.
+
+    Where the network has maps, their mean is this output but for its bias, which has no gradient. So of a
+    network with two units it is the one of hemorrhage, as in the paper, not the difference of the two.
+    """
+
+    def __init__(self, network: SliceNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, channels: Tensor) -> Tensor:
+        """(n, windows, s, s) -> (n, 1)."""
+        logits, maps = self.network.logits_and_maps(channels)
+        return logits[:, :1] if maps is None else maps[:, :1].mean((2, 3))
+
+
+def cams(network: SliceNetwork, layer: nn.Module, bundle: Bundle, channels: NDArray[np.float32]) -> Cams:
     """Explain one slice, (windows, size, size), in both forms.
 
     Args:
@@ -78,7 +93,7 @@ def cams(network: nn.Module, layer: nn.Module, bundle: Bundle, channels: NDArray
 
 
 def library_cam(
-    network: nn.Module, layer: nn.Module, channels: NDArray[np.float32], smooth: bool = True
+    network: SliceNetwork, layer: nn.Module, channels: NDArray[np.float32], smooth: bool = True
 ) -> Heat:
     """Grad-CAM of hemorrhage by the library: float32, (size, size), 0 to 1.
 
@@ -88,10 +103,10 @@ def library_cam(
         channels: as for `cams`.
         smooth: with the library's `aug_smooth`, as the paper does.
     """
-    cam = GradCAM(model=network, target_layers=[layer])
+    cam = GradCAM(model=_Hemorrhage(network), target_layers=[layer])
     try:
         given = torch.from_numpy(channels[None])
-        heat = cam(given, [ClassifierOutputTarget(HEMORRHAGE)], aug_smooth=smooth, eigen_smooth=False)
+        heat = cam(given, [ClassifierOutputTarget(0)], aug_smooth=smooth, eigen_smooth=False)
     finally:
         cam.activations_and_grads.release()
     return np.asarray(heat[0], dtype=np.float32)

@@ -12,9 +12,11 @@ from cruor.bundle.manifest import Manifest
 from cruor.bundle.model import MODEL_FILE, Bundle, find_bundle, open_bundle
 from cruor.preprocessing.channels import crop_head, to_channels
 from cruor.preprocessing.crop import Box
+from cruor.training.experiment import NetworkSettings
 from cruor.training.explain.cam import Cams, cams, count_cells, find_layer
 from cruor.training.explain.rebuild import check_against_graph, fill_from_graph
-from cruor.training.networks.lite0 import Lite0
+from cruor.training.networks import build_network
+from cruor.training.networks.base import SliceNetwork
 
 PAPERS_LAYER = "the network's last features, as in the paper"
 
@@ -32,7 +34,7 @@ class Explainer:
     """
 
     bundle: Bundle
-    network: nn.Module
+    network: SliceNetwork
     layer: nn.Module
     layer_name: str
     cells: int
@@ -66,10 +68,12 @@ def open_explainer(name_or_folder: str, layer: str | None = None) -> Explainer:
     settings = bundle.manifest.input
     blank = np.zeros((len(settings.windows_hu), settings.crop.size, settings.crop.size), dtype=np.float32)
     check_against_graph(network, bundle, blank[None])
-    chosen = find_layer(network, layer or "backbone.bn2")
+    chosen = network.cam_layer if layer is None else find_layer(network, layer)
     return Explainer(bundle, network, chosen, layer or PAPERS_LAYER, count_cells(network, chosen, blank))
 
 
-def empty_network(manifest: Manifest) -> nn.Module:
+def empty_network(manifest: Manifest) -> SliceNetwork:
     """The network a manifest names, with any weights."""
-    return Lite0()
+    named = getattr(manifest, "network", {"name": "lite0"})
+    settings = NetworkSettings(**named, weights="random")
+    return build_network(settings, len(manifest.input.windows_hu), manifest.input.crop.size)

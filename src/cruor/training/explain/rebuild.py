@@ -8,6 +8,7 @@ put back so that the network computes the same, and `check_against_graph` compar
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import onnx
@@ -35,7 +36,10 @@ _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTra
 _NORMALISATIONS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
-def fill_from_graph(network: nn.Module, model_file: Path) -> nn.Module:
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def fill_from_graph(network: Network, model_file: Path) -> Network:
     """Put the weights of a bundle's graph into a network of the same make, in place.
 
     Args:

@@ -24,11 +24,12 @@ import typer
 from cruor import __version__
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
+    from rich.progress import Progress, TaskID
 
     from cruor.bundle.model import Bundle
     from cruor.dicom.studies import Found
     from cruor.reader.results import StudyResult
+    from cruor.training.explain.explainer import Explainer
 
 _Experiment = Annotated[Path, typer.Argument(metavar="EXPERIMENT.yaml", help="What to train, on what.")]
 _Runs = Annotated[Path, typer.Option(help="Folder that holds a folder for each run.")]
@@ -259,6 +260,96 @@ def evaluate(
     except (EvaluationError, BundleError, OSError) as error:
         _stop(str(error))
     typer.echo(page)
+
+
+@app.command()
+def explain(
+    path: Annotated[
+        Path | None, typer.Argument(metavar="PATH", help="Folder, file or zip with DICOM in it.")
+    ] = None,
+    *,
+    bundle: Annotated[
+        str | None, typer.Option(metavar="NAME|DIR", help="Model to explain, by name or folder.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for panels, explain.json and explain.csv.")] = Path(
+        "explained"
+    ),
+    layer: Annotated[
+        str | None, typer.Option(help="Layer that Grad-CAM looks at; the last features where not given.")
+    ] = None,
+    slices: Annotated[
+        list[int] | None, typer.Option("--slice", metavar="N", help="Number of a slice; may be repeated.")
+    ] = None,
+    every: Annotated[bool, typer.Option("--every", help="Every slice, not the most suspicious.")] = False,
+    data: Annotated[
+        list[Path] | None,
+        typer.Option(help="Prepared data instead of PATH: how often the hottest point lies in the bleed."),
+    ] = None,
+    boxes: Annotated[Path | None, typer.Option(help="With --data: CSV of boxes round the bleeds.")] = None,
+    most: Annotated[int | None, typer.Option(help="With --data: at most as many slices, by chance.")] = None,
+) -> None:
+    """Show where a network looked: Grad-CAM by its library beside the exact map of the forward pass."""
+    _need_training()
+    if (path is None) == (not data):
+        _stop("name a PATH with DICOM in it, or prepared data with --data; one of them")
+    from cruor.bundle.manifest import BundleError
+    from cruor.bundle.model import DEFAULT_BUNDLE
+    from cruor.training.explain.explainer import open_explainer
+
+    _check_out(out)
+    try:
+        explainer = open_explainer(bundle or DEFAULT_BUNDLE, layer)
+        if path is None:
+            _point_at_blood(data or [], explainer, out, boxes, most)
+        else:
+            _explain_studies(path, explainer, slices or [], every, out)
+    except BundleError as error:
+        _stop(str(error))
+
+
+def _explain_studies(path: Path, explainer: Explainer, slices: list[int], every: bool, out: Path) -> None:
+    from cruor.dicom.studies import find_studies
+    from cruor.training.explain.study import Asked, explain_study
+
+    _check_path(path)
+    found = find_studies([path])
+    if not found.studies:
+        _say(_nothing_found([path], found))
+    explained = bool(found.studies) and not found.damaged
+    with _progress() as progress:
+        for study in found.studies:
+            bar = progress.add_task("explaining", total=None)
+            told = partial(_tell, progress, bar)
+            try:
+                typer.echo(explain_study(study, explainer, Asked(tuple(slices), every), out, told))
+            except (ValueError, OSError) as error:
+                _say(str(error))
+                explained = False
+    raise typer.Exit(Exit.ALL_DECIDED if explained else Exit.SOME_NOT_DECIDED)
+
+
+def _point_at_blood(
+    folders: list[Path], explainer: Explainer, out: Path, boxes: Path | None, most: int | None
+) -> None:
+    from rich.console import Console
+
+    from cruor.training.explain.pointing import point_at_blood
+    from cruor.training.explain.tables import pointing_tables
+
+    with _progress() as progress:
+        told = partial(_tell, progress, progress.add_task("explaining", total=None))
+        try:
+            record = point_at_blood(folders, explainer, out, boxes=boxes, most=most, on_slice=told)
+        except (ValueError, OSError) as error:
+            _stop(str(error))
+    console = Console()
+    for table in pointing_tables(record):
+        console.print(table)
+    console.print(record["note"], style="dim", highlight=False)
+
+
+def _tell(progress: Progress, bar: TaskID, done: int, total: int) -> None:
+    progress.update(bar, completed=done, total=total)
 
 
 @dataclass

@@ -47,7 +47,7 @@ def render_panel(
     hu = read_slice(one.frame)
     view = _grown(one.box)
     shown = take_square(hu.astype(np.float32), view, AIR_HU)
-    windows = [_resized(apply_window(shown, window), tile) for window in WINDOWS_HU]
+    windows = [resized(apply_window(shown, window), tile) for window in WINDOWS_HU]
     tiles = [
         _first_tile(result, one, view, windows[0], hu.shape),
         *(np.repeat(window[..., None], 3, axis=2) for window in windows),
@@ -71,7 +71,7 @@ def _first_tile(
     if one.map is None:
         return np.full((*window.shape, 3), 0.08, dtype=np.float32)
     heat = take_square(slice_heat(one, shape, result.map_scale), view, 0.0)
-    return overlay(window, _resized(heat, window.shape[0]))
+    return overlay(window, resized(heat, window.shape[0]))
 
 
 def slice_heat(one: SliceResult, shape: tuple[int, ...], scale: float) -> NDArray[np.float32]:
@@ -116,7 +116,8 @@ def _grown(box: Box) -> Box:
     return Box(box.top - rim, box.left - rim, box.size + 2 * rim)
 
 
-def _resized(values: NDArray[np.float32], tile: int) -> NDArray[np.float32]:
+def resized(values: NDArray[np.float32], tile: int) -> NDArray[np.float32]:
+    """Resize a picture or map to (tile, tile), bilinear."""
     return np.asarray(Image.fromarray(values).resize((tile, tile), Image.Resampling.BILINEAR))
 
 

@@ -1,0 +1,323 @@
+"""`cruor explain --data`: how often the hottest point lies in the bleed, beside chance, for both forms."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from PIL import Image
+from scipy.ndimage import distance_transform_edt
+
+from cruor.dicom.head import cell_size, head_mask
+from cruor.preprocessing.crop import take_square
+from cruor.report.files import write_atomically
+from cruor.report.panels import resized
+from cruor.report.text import MAP_SENTENCE, RESEARCH_ONLY
+from cruor.training.evaluation.metrics import Estimate, bootstrap, called_share
+from cruor.training.explain.cam import Heat, agreement, hottest_point
+from cruor.training.explain.explainer import Explainer
+from cruor.training.explain.study import CSV_NAME, JSON_NAME, LIBRARY
+from cruor.training.prepare.store import read_index
+
+MASK, DRAWN, BOX = "mask by a human", "drawn by a machine", "box by a human"
+"""What is known of where the bleed is; each is reported by itself."""
+
+FORMS = ("library", "exact")
+
+DRAWN_FROM = 128
+"""A drawn pixel counts as blood from half of 255 on."""
+
+HALF = 0.5
+"""Of a map counts what is at least this share of its peak."""
+
+Blood = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class PointedSlice:
+    """One form of the map on one slice: a line of explain.csv.
+
+    Attributes:
+        truth: how the bleed's place is known: MASK, DRAWN or BOX.
+        form: library or exact.
+        hit: whether the hottest point lies in the bleed; a map that is cold everywhere does not hit.
+        chance: share of the head's area in the box that is bleed: how often a point of the head, drawn
+            blindly, hits.
+        near, near_chance: the same for the bleed with a rim of half a cell of the map: a map of 8 x 8 cells
+            cannot point more finely.
+        inside: share of the map's area above half of its peak that lies in the bleed; 0 for a cold map.
+        cold: the map is 0 everywhere.
+        correlation: with the other form; NaN where there is none.
+        seconds: for this form.
+    """
+
+    source: str
+    patient_id: str
+    sop_instance_uid: str
+    truth: str
+    form: str
+    hit: bool
+    chance: float
+    near: bool
+    near_chance: float
+    inside: float
+    cold: bool
+    correlation: float
+    seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class _Case:
+    """A positive slice whose bleed's place is known: `blood`, (rows, columns), the shape of `hu`."""
+
+    row: Any
+    hu: NDArray[np.int16]
+    blood: Blood
+    truth: str
+
+
+def point_at_blood(
+    folders: list[Path],
+    explainer: Explainer,
+    out: Path,
+    *,
+    boxes: Path | None = None,
+    most: int | None = None,
+    on_slice: Callable[[int, int], None] = lambda done, total: None,
+) -> dict[str, Any]:
+    """Explain the positive slices of prepared data whose bleed is known; write explain.json, explain.csv.
+
+    Args:
+        folders: prepared data.
+        explainer: the bundle.
+        out: folder, made if missing.
+        boxes: table with `file, x_min, y_min, x_max, y_max`; a slice is found by the file's stem: it is
+            the slice's SOP instance UID, with or without an ending.
+        most: at most as many slices, drawn by chance with a fixed seed; all where None.
+        on_slice: told of progress.
+
+    Returns:
+        What explain.json holds.
+
+    Raises:
+        ValueError: no slice's bleed is known; the sentence says what was looked for.
+        BundleError: the rebuilt network differs from the graph on a slice.
+    """
+    known = None if boxes is None else read_boxes(boxes)
+    positive = [_positive(folder, known is not None) for folder in folders]
+    slices = pd.concat(positive, ignore_index=True)
+    if most is not None and len(slices) > most:
+        slices = slices.sample(most, random_state=1).sort_index()
+    points: list[PointedSlice] = []
+    for done, case in enumerate(_cases(slices, known), start=1):
+        if case is not None:
+            points.extend(_point(case, explainer))
+        on_slice(done, len(slices))
+    if not points:
+        raise ValueError(
+            f"{', '.join(map(str, folders))}: no positive slice with a mask, a drawing or a box; prepare the "
+            "data with masks or --drawings, or give --boxes"
+        )
+    table = pd.DataFrame(map(asdict, points))
+    record = {
+        "bundle": explainer.bundle.label,
+        "layer": explainer.layer_name,
+        "library": LIBRARY,
+        "data": [str(folder.name) for folder in folders],
+        "slices": int(table.groupby(["source", "sop_instance_uid"]).ngroups),
+        "figures": [asdict(figure) for figure in figures_of(table)],
+        "intervals": "95 %, 1,000 bootstrap draws of patients",
+        "note": f"{MAP_SENTENCE} {RESEARCH_ONLY}",
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    write_atomically(out / CSV_NAME, table.to_csv(index=False).encode())
+    write_atomically(out / JSON_NAME, json.dumps(record, indent=2).encode())
+    return record
+
+
+@dataclass(frozen=True)
+class PointingFigure:
+    """What one form did on the slices of one source with one kind of truth.
+
+    Attributes:
+        hit, near, inside: see `PointedSlice`, with intervals over patients. By chance `inside` would be
+            `chance`.
+        chance, near_chance: mean over the slices.
+    """
+
+    source: str
+    truth: str
+    form: str
+    slices: int
+    patients: int
+    hit: Estimate
+    chance: float
+    near: Estimate
+    near_chance: float
+    inside: Estimate
+    cold: int
+    correlation: float | None
+    seconds_per_slice: float
+
+
+def figures_of(table: pd.DataFrame) -> Iterator[PointingFigure]:
+    """Figures by source, kind of truth and form, of lines of `PointedSlice`."""
+    for (source, truth, form), part in table.groupby(["source", "truth", "form"], sort=False):
+        patients = part["patient_id"].to_numpy(dtype=object)
+        correlation = float(part["correlation"].mean())
+        yield PointingFigure(
+            source=str(source),
+            truth=str(truth),
+            form=str(form),
+            slices=len(part),
+            patients=int(part["patient_id"].nunique()),
+            hit=_mean(part["hit"], patients),
+            chance=float(part["chance"].mean()),
+            near=_mean(part["near"], patients),
+            near_chance=float(part["near_chance"].mean()),
+            inside=_mean(part["inside"], patients),
+            cold=int(part["cold"].sum()),
+            correlation=None if np.isnan(correlation) else correlation,
+            seconds_per_slice=float(part["seconds"].mean()),
+        )
+
+
+def _mean(values: pd.Series[Any], patients: NDArray[np.object_]) -> Estimate:
+    """Mean over slices, with its interval over patients."""
+    return bootstrap(called_share, np.ones(len(values), dtype=bool), values.to_numpy(dtype=float), patients)
+
+
+def read_boxes(file: Path) -> dict[str, list[tuple[int, int, int, int]]]:
+    """Stem of the picture -> boxes as (x_min, y_min, x_max, y_max), pixels, x right, y down, ends included.
+
+    Raises:
+        ValueError: a column is missing.
+    """
+    table = pd.read_csv(file)
+    wanted = ["file", "x_min", "y_min", "x_max", "y_max"]
+    missing = [column for column in wanted if column not in table]
+    if missing:
+        raise ValueError(f"{file}: no column {', '.join(missing)}; wanted: {', '.join(wanted)}")
+    boxes: dict[str, list[tuple[int, int, int, int]]] = {}
+    for name, *corners in table[wanted].itertuples(index=False):
+        left, top, right, bottom = map(int, corners)
+        boxes.setdefault(Path(name).stem, []).append((left, top, right, bottom))
+    return boxes
+
+
+@dataclass(frozen=True)
+class Score:
+    """See `PointedSlice`."""
+
+    hit: bool
+    chance: float
+    near: bool
+    near_chance: float
+    inside: float
+    cold: bool
+
+
+def score(heat: Heat, blood: Blood, head: Blood, reach: float) -> Score:
+    """Compare a map with the bleed; all three (rows, columns).
+
+    Args:
+        heat: >= 0.
+        blood: where the bleed is; not empty.
+        head: what chance is counted over; the bleed belongs to it.
+        reach: pixels: the width of the rim for `near`.
+    """
+    around = distance_transform_edt(~blood) <= reach
+    area = int((head | blood).sum())
+    chance, near_chance = float(blood.sum() / area), float((around & (head | blood)).sum() / area)
+    point = hottest_point(heat)
+    if point is None:
+        return Score(False, chance, False, near_chance, 0.0, cold=True)
+    hot = heat >= HALF * heat.max()
+    inside = float((hot & blood).sum() / hot.sum())
+    return Score(bool(blood[point]), chance, bool(around[point]), near_chance, inside, cold=False)
+
+
+def _positive(folder: Path, with_boxes: bool) -> pd.DataFrame:
+    index = read_index(folder)
+    index = index[index["any"] == 1]
+    if not with_boxes:
+        placed = index["drawn"].astype(bool)
+        if "masked" in index:
+            placed |= index["masked"].astype(bool)
+        index = index[placed]
+    return index.assign(folder=str(folder))
+
+
+def _cases(
+    slices: pd.DataFrame, boxes: dict[str, list[tuple[int, int, int, int]]] | None
+) -> Iterator[_Case | None]:
+    """In the order of the table, each study's file read once; None where no bleed can be placed."""
+    held, arrays = None, {}
+    for row in slices.itertuples(index=False):
+        file = Path(row.folder) / row.file
+        if file != held:
+            with np.load(file) as archive:
+                held, arrays = file, dict(archive)
+        hu = arrays["hu"][row.row]
+        blood, truth = _blood(row, arrays, hu.shape, boxes)
+        yield _Case(row, hu, blood, truth) if blood.any() else None
+
+
+def _blood(
+    row: Any,
+    arrays: dict[str, NDArray[Any]],
+    shape: tuple[int, ...],
+    boxes: dict[str, list[tuple[int, int, int, int]]] | None,
+) -> tuple[Blood, str]:
+    """Where the bleed is, (rows, columns): by a box where boxes are given, else by mask, else by drawing."""
+    if boxes is not None:
+        blood = np.zeros(shape, dtype=bool)
+        name = str(row.sop_instance_uid)
+        for left, top, right, bottom in boxes.get(name, boxes.get(Path(name).stem, [])):
+            blood[top : bottom + 1, left : right + 1] = True
+        return blood, BOX
+    mask = arrays.get(f"mask{row.row}")
+    if mask is not None:
+        return _over(mask, shape, Image.Resampling.NEAREST) > 0, MASK
+    drawn = arrays.get(f"drawn{row.row}", np.zeros(shape, dtype=np.uint8))
+    return _over(drawn, shape, Image.Resampling.BILINEAR) >= DRAWN_FROM, DRAWN
+
+
+def _over(picture: NDArray[np.uint8], shape: tuple[int, ...], how: Image.Resampling) -> NDArray[np.uint8]:
+    """Lay a picture of a slice's field over its pixels."""
+    rows, columns = shape
+    return np.asarray(Image.fromarray(picture).resize((columns, rows), how))
+
+
+def _point(case: _Case, explainer: Explainer) -> Iterator[PointedSlice]:
+    both, box = explainer.explain(case.hu)
+    blood, head = take_square(case.blood, box, 0.0), take_square(_head(case.hu), box, 0.0)
+    correlation = None if both.exact is None else agreement(both.library, both.exact).correlation
+    times = {"library": both.library_seconds, "exact": both.exact_seconds}
+    for form, heat in zip(FORMS, (both.library, both.exact), strict=True):
+        if heat is None:
+            continue
+        told = score(resized(heat, box.size), blood, head, box.size / explainer.cells / 2)
+        yield PointedSlice(
+            source=case.row.source,
+            patient_id=case.row.patient_id,
+            sop_instance_uid=case.row.sop_instance_uid,
+            truth=case.truth,
+            form=form,
+            **asdict(told),
+            correlation=float("nan") if correlation is None else correlation,
+            seconds=times[form],
+        )
+
+
+def _head(hu: NDArray[np.int16]) -> Blood:
+    """The head, (rows, columns), from the coarse grid in which `dicom.head` finds it."""
+    cell = cell_size(hu.shape)
+    fine = np.kron(head_mask(hu), np.ones((cell, cell), dtype=bool))
+    return np.asarray(fine[: hu.shape[0], : hu.shape[1]], dtype=bool)

@@ -11,8 +11,6 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
-from pytorch_grad_cam import GradCAM
-from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor
 
 from bench.measures import Measure, seconds_of
@@ -20,7 +18,8 @@ from cruor.dicom.instances import Frame, Series
 from cruor.dicom.pixels import read_hu
 from cruor.preprocessing.channels import InputSettings, to_channels
 from cruor.preprocessing.crop import Box, CropSettings, cut_out
-from cruor.training.networks.effclass import HEMORRHAGE, SIZE, EffClass
+from cruor.training.explain.cam import library_cam
+from cruor.training.networks.effclass import SIZE, EffClass
 
 SLICES = 3
 """Slices measured, evenly spread over the series; every slice costs the same."""
@@ -35,9 +34,10 @@ def measure_paper(series: Series, warm_seconds: float) -> list[Measure]:
     step = count // (SLICES + 1)
     slices = [_whole_slice(series.frames[step * place]) for place in range(1, SLICES + 1)]
     network = EffClass().eval()
-    with GradCAM(network, [network.cam_layer]) as grad_cam:
-        decide = _median_after_first(slices, lambda channels: _decide(network, channels))
-        heatmap = _median_after_first(slices, lambda channels: _heatmap(grad_cam, channels))
+    decide = _median_after_first(slices, lambda channels: _decide(network, channels))
+    heatmap = _median_after_first(
+        slices, lambda channels: library_cam(network, network.cam_layer, channels[0].numpy())
+    )
     whole = count * (decide + heatmap)
     ratio = whole / warm_seconds
     return [
@@ -68,11 +68,7 @@ def _decide(network: EffClass, channels: Tensor) -> None:
     network.probability(channels)
 
 
-def _heatmap(grad_cam: GradCAM, channels: Tensor) -> None:
-    grad_cam(channels, [ClassifierOutputTarget(HEMORRHAGE)], aug_smooth=True)
-
-
-def _median_after_first(slices: list[Tensor], work: Callable[[Tensor], None]) -> float:
+def _median_after_first(slices: list[Tensor], work: Callable[[Tensor], object]) -> float:
     """Median seconds a slice; the first call of all is not counted."""
     work(slices[0])
     return statistics.median(seconds_of(partial(work, channels)) for channels in slices)

@@ -61,7 +61,7 @@ def test_preparing_lays_each_drawing_by_its_slice(tmp_path: Path) -> None:
     for number in (1, 2):
         flat(root / "brain" / f"{number}.jpg", 100)
     assert prepare_data("ct-ich", root, tmp_path / "out", drawings) == 2
-    found = [picture for _, picture in read_slices(tmp_path / "out", read_index(tmp_path / "out"))]
+    found = [stored.drawn for stored in read_slices(tmp_path / "out", read_index(tmp_path / "out"))]
     assert found[0] is None
     assert found[1] is not None and found[1].max() == 255
 

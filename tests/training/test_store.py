@@ -18,7 +18,7 @@ QUIET = study("quiet", (False, False))
 
 def test_hu_come_back_exactly_and_in_the_order_of_the_index(tmp_path: Path) -> None:
     write_prepared([BLEEDING, QUIET], tmp_path)
-    read = [hu for hu, _ in read_slices(tmp_path, read_index(tmp_path))]
+    read = [stored.hu for stored in read_slices(tmp_path, read_index(tmp_path))]
     np.testing.assert_array_equal(np.stack(read), np.concatenate([BLEEDING.hu, QUIET.hu]))
     assert {hu.dtype for hu in read} == {np.dtype(np.int16)}
 
@@ -26,7 +26,7 @@ def test_hu_come_back_exactly_and_in_the_order_of_the_index(tmp_path: Path) -> N
 def test_slices_come_in_the_order_of_a_shuffled_index(tmp_path: Path) -> None:
     write_prepared([BLEEDING, QUIET], tmp_path)
     shuffled = read_index(tmp_path).iloc[[3, 0, 4, 2]]
-    read = [hu for hu, _ in read_slices(tmp_path, shuffled)]
+    read = [stored.hu for stored in read_slices(tmp_path, shuffled)]
     np.testing.assert_array_equal(
         np.stack(read), np.stack([QUIET.hu[0], BLEEDING.hu[0], QUIET.hu[1], BLEEDING.hu[2]])
     )
@@ -34,7 +34,7 @@ def test_slices_come_in_the_order_of_a_shuffled_index(tmp_path: Path) -> None:
 
 def test_drawn_blood_comes_back_where_there_is_some(tmp_path: Path) -> None:
     write_prepared([BLEEDING], tmp_path)
-    drawn = [picture for _, picture in read_slices(tmp_path, read_index(tmp_path))]
+    drawn = [stored.drawn for stored in read_slices(tmp_path, read_index(tmp_path))]
     assert drawn[0] is None
     for row in (1, 2):
         np.testing.assert_array_equal(drawn[row], BLEEDING.drawn[row])

@@ -59,10 +59,11 @@ def load_heads(
         index = read_index(folder)
         index = index[index["any"].notna() & ~index["patient_id"].isin(data.left_out_patients)]
         parts.append(index)
-        for hu, drawn in read_slices(folder, index):
-            head, box = crop_head(hu, settings)
-            if drawn is not None:
-                drawings[len(crops)] = _crop_drawing(drawn, hu.shape, box, settings.crop.size)
+        for stored in read_slices(folder, index):
+            head, box = crop_head(stored.hu, settings)
+            if stored.drawn is not None:
+                size = settings.crop.size
+                drawings[len(crops)] = _crop_drawing(stored.drawn, stored.hu.shape, box, size)
             crops.append(np.round(head).astype(np.int16))
             progress(len(crops))
     return Heads(pd.concat(parts, ignore_index=True), np.stack(crops), drawings)

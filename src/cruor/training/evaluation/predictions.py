@@ -148,8 +148,8 @@ def _study_logits(bundle: Bundle, folder: Path, study: pd.DataFrame) -> NDArray[
     logits: list[NDArray[np.float32]] = []
     waiting: list[NDArray[np.float32]] = []
     try:
-        for hu, *_ in read_slices(folder, study):
-            waiting.append(to_channels(crop_head(hu, settings)[0], settings))
+        for stored in read_slices(folder, study):
+            waiting.append(to_channels(crop_head(stored.hu, settings)[0], settings))
             if len(waiting) == BATCH:
                 logits.append(bundle.run(np.stack(waiting))[0])
                 waiting = []

@@ -74,6 +74,6 @@ def open_explainer(name_or_folder: str, layer: str | None = None) -> Explainer:
 
 def empty_network(manifest: Manifest) -> SliceNetwork:
     """The network a manifest names, with any weights."""
-    named = getattr(manifest, "network", {"name": "lite0"})
-    settings = NetworkSettings(**named, weights="random")
+    named = manifest.network
+    settings = NetworkSettings(named.name, named.backbone, weights="random")
     return build_network(settings, len(manifest.input.windows_hu), manifest.input.crop.size)

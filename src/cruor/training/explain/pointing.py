@@ -23,7 +23,7 @@ from cruor.training.evaluation.metrics import Estimate, bootstrap, called_share
 from cruor.training.explain.cam import Heat, agreement, hottest_point
 from cruor.training.explain.explainer import Explainer
 from cruor.training.explain.study import CSV_NAME, JSON_NAME, LIBRARY
-from cruor.training.prepare.store import read_index
+from cruor.training.prepare.store import StoredSlice, read_index, read_slice
 
 MASK, DRAWN, BOX = "mask by a human", "drawn by a machine", "box by a human"
 """What is known of where the bleed is; each is reported by itself."""
@@ -257,36 +257,28 @@ def _positive(folder: Path, with_boxes: bool) -> pd.DataFrame:
 def _cases(
     slices: pd.DataFrame, boxes: dict[str, list[tuple[int, int, int, int]]] | None
 ) -> Iterator[_Case | None]:
-    """In the order of the table, each study's file read once; None where no bleed can be placed."""
-    held, arrays = None, {}
+    """In the order of the table; None where no bleed can be placed."""
     for row in slices.itertuples(index=False):
-        file = Path(row.folder) / row.file
-        if file != held:
-            with np.load(file) as archive:
-                held, arrays = file, dict(archive)
-        hu = arrays["hu"][row.row]
-        blood, truth = _blood(row, arrays, hu.shape, boxes)
-        yield _Case(row, hu, blood, truth) if blood.any() else None
+        stored = read_slice(Path(row.folder), row.file, row.row)
+        blood, truth = _blood(str(row.sop_instance_uid), stored, boxes)
+        yield _Case(row, stored.hu, blood, truth) if blood.any() else None
 
 
 def _blood(
-    row: Any,
-    arrays: dict[str, NDArray[Any]],
-    shape: tuple[int, ...],
-    boxes: dict[str, list[tuple[int, int, int, int]]] | None,
+    name: str, stored: StoredSlice, boxes: dict[str, list[tuple[int, int, int, int]]] | None
 ) -> tuple[Blood, str]:
     """Where the bleed is, (rows, columns): by a box where boxes are given, else by mask, else by drawing."""
+    shape = stored.hu.shape
+    blood = np.zeros(shape, dtype=bool)
     if boxes is not None:
-        blood = np.zeros(shape, dtype=bool)
-        name = str(row.sop_instance_uid)
         for left, top, right, bottom in boxes.get(name, boxes.get(Path(name).stem, [])):
             blood[top : bottom + 1, left : right + 1] = True
         return blood, BOX
-    mask = arrays.get(f"mask{row.row}")
-    if mask is not None:
-        return _over(mask, shape, Image.Resampling.NEAREST) > 0, MASK
-    drawn = arrays.get(f"drawn{row.row}", np.zeros(shape, dtype=np.uint8))
-    return _over(drawn, shape, Image.Resampling.BILINEAR) >= DRAWN_FROM, DRAWN
+    if stored.mask is not None:
+        return _over(stored.mask, shape, Image.Resampling.NEAREST) > 0, MASK
+    if stored.drawn is not None:
+        blood = _over(stored.drawn, shape, Image.Resampling.BILINEAR) >= DRAWN_FROM
+    return blood, DRAWN
 
 
 def _over(picture: NDArray[np.uint8], shape: tuple[int, ...], how: Image.Resampling) -> NDArray[np.uint8]:

@@ -8,13 +8,12 @@ from torch import Tensor, nn
 from torchvision.models import resnet18
 
 from cruor.training.networks.base import SliceNetwork
+from cruor.training.networks.resnet import PRETRAINED, resnet_features
+from cruor.training.networks.two_units import one_logit, yes_map
 
 DETECTOR = "efficientdet_d0"
 SIZE = 512
 """Rows and columns of the input (section 2.3); the BiFPN then gives 64, 32, 16, 8 and 4."""
-
-HEMORRHAGE = 1
-"""Place of hemorrhage among the two outputs."""
 
 
 class EffClass(SliceNetwork):
@@ -36,10 +35,7 @@ class EffClass(SliceNetwork):
                 ResNet-18); random where False.
         """
         super().__init__()
-        # Figure A4. The heads hand on what they get: the five feature maps of the BiFPN.
-        self.effdet = create_model(DETECTOR, pretrained=pretrained, pretrained_backbone=False)
-        self.effdet.box_net = nn.Identity()
-        self.effdet.class_net = nn.Identity()
+        self.effdet = headless_detector(pretrained)
         # Figure A5, from the finest feature map to the coarsest.
         self.deconv0 = nn.ConvTranspose2d(64, 16, kernel_size=19, stride=3, padding=1, dilation=2)
         self.deconv1 = nn.ConvTranspose2d(64, 12, kernel_size=9, stride=7, padding=1, dilation=1)
@@ -50,7 +46,7 @@ class EffClass(SliceNetwork):
         self.conv0 = nn.Conv2d(42, 16, kernel_size=5, padding=2)
         self.conv1 = nn.Conv2d(16, 3, kernel_size=3, padding=1)
         # Step 5: ResNet-18 with its last layer cut to two outputs.
-        self.resnet = resnet18(weights="IMAGENET1K_V1" if pretrained else None)
+        self.resnet = resnet18(weights=PRETRAINED if pretrained else None)
         self.resnet.fc = nn.Linear(self.resnet.fc.in_features, 2)
 
     @property
@@ -67,11 +63,8 @@ class EffClass(SliceNetwork):
 
     def last_features(self, channels: Tensor) -> Tensor:
         """(n, 3, 512, 512) windows normalised by mean 0.5 and deviation 0.5 -> (n, 512, 7, 7)."""
-        resnet = self.resnet
-        x = self.conv1(self.conv0(torch.cat(self.upsampled(channels), dim=1)))
-        x = resnet.maxpool(resnet.relu(resnet.bn1(resnet.conv1(x))))
-        features: Tensor = resnet.layer4(resnet.layer3(resnet.layer2(resnet.layer1(x))))
-        return features
+        joined = torch.cat(self.upsampled(channels), dim=1)
+        return resnet_features(self.resnet, self.conv1(self.conv0(joined)))
 
     def two_logits(self, features: Tensor) -> Tensor:
         """(n, 512, h, w) last features -> (n, 2): the paper's outputs before the softmax."""
@@ -85,11 +78,16 @@ class EffClass(SliceNetwork):
         hemorrhage, as in the paper.
         """
         features = self.last_features(channels)
-        logits = self.two_logits(features)
-        weights = self.resnet.fc.weight[HEMORRHAGE : HEMORRHAGE + 1, :, None, None]
-        yes, no = logits[:, HEMORRHAGE], logits[:, 1 - HEMORRHAGE]
-        return (yes - no)[:, None], nn.functional.conv2d(features, weights)
+        return one_logit(self.two_logits(features)), yes_map(features, self.resnet.fc)
 
     def probability(self, channels: Tensor) -> Tensor:
         """(n, 3, 512, 512) -> (n,) probability of hemorrhage."""
         return self.logits_and_maps(channels)[0][:, 0].sigmoid()
+
+
+def headless_detector(pretrained: bool) -> nn.Module:
+    """EfficientDet-D0 whose heads hand on the five feature maps of the BiFPN (Figure A4)."""
+    detector: nn.Module = create_model(DETECTOR, pretrained=pretrained, pretrained_backbone=False)
+    detector.box_net = nn.Identity()
+    detector.class_net = nn.Identity()
+    return detector

@@ -1,17 +1,19 @@
 """Prepared data: HU of one study a file, and an index of all slices with their labels.
 
 A prepared folder holds `index.parquet` (one row a slice, columns below) and `studies/<study>.npz`
-(`hu`: int16, (slices, rows, columns), losslessly compressed; `drawn<row>`: uint8, the drawn blood of
-a slice over the same field, where there is any). Windows, crop and size belong to the experiment, so
-they are not applied here.
+(`hu<row>`: int16, (rows, columns), losslessly compressed, one array a slice so that training can read
+one alone; `drawn<row>`: uint8, the drawn blood of a slice over the same field; `mask<row>`: uint8, 1 where
+people outlined it; both where there is any). Windows, crop and size belong to the experiment, so they are
+not applied here.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -72,8 +74,9 @@ def write_prepared(studies: Iterable[LabelledStudy], folder: Path) -> pd.DataFra
     for study in studies:
         uid = study.slices[0].study_instance_uid
         file = f"studies/{hashlib.sha256(uid.encode()).hexdigest()[:20]}.npz"
-        drawn = {f"drawn{row}": picture for row, picture in study.drawn.items()}
-        np.savez_compressed(folder / file, allow_pickle=False, hu=study.hu, **drawn)
+        arrays = {f"hu{row}": hu for row, hu in enumerate(study.hu)}
+        arrays |= {f"drawn{row}": picture for row, picture in study.drawn.items()}
+        np.savez_compressed(folder / file, allow_pickle=False, **arrays)
         for row, labelled in enumerate(study.slices):
             record = asdict(labelled)
             labels = dict(zip(LABELS, record.pop("labels"), strict=True))
@@ -101,16 +104,34 @@ def read_index(folder: Path) -> pd.DataFrame:
     return pd.read_parquet(folder / INDEX)
 
 
-def read_slices(
-    folder: Path, index: pd.DataFrame
-) -> Iterator[tuple[NDArray[np.int16], NDArray[np.uint8] | None]]:
-    """Yield HU, int16, (rows, columns), and the drawn blood, in the order of the index.
+@dataclass(frozen=True, eq=False)
+class StoredSlice:
+    """The pixels of one slice as they were kept.
 
-    Each study's file is read once where its rows stand together.
+    Attributes:
+        hu: int16, (rows, columns), HU.
+        drawn: probability of blood x 255 over the same field, uint8, any resolution; None where not drawn.
+        mask: 1 where people outlined blood, uint8; None where nobody did.
     """
-    held, arrays = None, {}
-    for file, row in zip(index["file"], index["row"], strict=True):
-        if file != held:
-            with np.load(folder / file) as archive:
-                held, arrays = file, dict(archive)
-        yield arrays["hu"][row], arrays.get(f"drawn{row}")
+
+    hu: NDArray[np.int16]
+    drawn: NDArray[np.uint8] | None
+    mask: NDArray[np.uint8] | None
+
+
+def read_slice(folder: Path, file: str, row: int) -> StoredSlice:
+    """Read one slice alone; nothing else of its study is unpacked."""
+    with np.load(folder / file) as archive:
+        return _stored(archive, row)
+
+
+def read_slices(folder: Path, index: pd.DataFrame) -> Iterator[StoredSlice]:
+    """Yield slices in the order of the index; a study's file is opened once where its rows stand together."""
+    together = (index["file"] != index["file"].shift()).cumsum()
+    for _, rows in index.groupby(together, sort=False):
+        with np.load(folder / rows["file"].iloc[0]) as archive:
+            yield from (_stored(archive, row) for row in rows["row"])
+
+
+def _stored(archive: Mapping[str, NDArray[Any]], row: int) -> StoredSlice:
+    return StoredSlice(archive[f"hu{row}"], archive.get(f"drawn{row}"), archive.get(f"mask{row}"))

@@ -60,11 +60,18 @@ class RuleName(enum.StrEnum):
     PAPER_10 = "paper-10"
 
 
+NOT_READ_SHOWN = 20
+"""Files that `cruor prepare` names on stderr; its not_read.csv names them all."""
+
+
 class PreparedKind(enum.StrEnum):
     """What `cruor prepare` reads; the names of `training.prepare.KINDS`."""
 
     CT_ICH = "ct-ich"
     RSNA = "rsna"
+    PICTURES = "pictures"
+    FOLDER = "folder"
+    CQ500 = "cq500"
 
 
 class WeightsKind(enum.StrEnum):
@@ -144,19 +151,41 @@ def demo(folder: Annotated[Path, typer.Argument(help="Where to write the studies
 @app.command()
 def prepare(
     kind: Annotated[PreparedKind, typer.Argument(help="How the data set is laid out.")],
+    *,
     root: Annotated[Path, typer.Option(help="Folder of the data set as published.")],
     out: Annotated[Path, typer.Option(help="Folder of the prepared data.")],
     drawings: Annotated[Path | None, typer.Option(help="Folder of drawn blood, kept beside the HU.")] = None,
+    window: Annotated[
+        tuple[float, float] | None, typer.Option(metavar="LEVEL WIDTH", help="Of pictures, in HU.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes; as many as cores where not given.")
+    ] = None,
 ) -> None:
-    """Prepare a data set for training: HU of each study in one file, and an index with the labels."""
-    _need_training()
-    from cruor.training.prepare import prepare_data
+    """Prepare a data set for training: HU of each study in one file, and an index with the labels.
 
+    Killed, the same command goes on. Exit status 1 when something could not be read.
+    """
+    _need_training()
+    from cruor.training.prepare import NOT_READ, prepare_data, read_not_read
+    from cruor.training.prepare.plan import PrepareError, Request
+    from cruor.training.prepare.progress import shown_progress
+
+    request = Request(kind.value, root, out, drawings, window, workers or _cores())
     try:
-        slices = prepare_data(kind, root, out, drawings)
-    except (OSError, ValueError) as error:
+        with shown_progress() as progress:
+            prepared, before = prepare_data(request, progress)
+        for aside in read_not_read(out)[:NOT_READ_SHOWN]:
+            _say(f"not read: {aside.file}: {aside.why}")
+    except (PrepareError, OSError) as error:
         _stop(str(error))
-    typer.echo(f"{slices} slices in {out}")
+    if prepared.not_read > NOT_READ_SHOWN:
+        _say(f"not read: {prepared.not_read} in all; {out / NOT_READ} lists them")
+    counts = (
+        f"{prepared.slices} slices of {prepared.studies} studies of {prepared.patients} patients in {out}"
+    )
+    typer.echo(f"{counts}{', complete before' if before else ''}")
+    raise typer.Exit(Exit.SOME_NOT_DECIDED if prepared.not_read else Exit.ALL_DECIDED)
 
 
 @app.command()
@@ -474,6 +503,11 @@ def _open_bundle(name: str | None) -> Bundle:
         return open_bundle(name or DEFAULT_BUNDLE)
     except BundleError as error:
         _stop(str(error))
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _need_training() -> None:

@@ -11,22 +11,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cruor.training.experiment import load_experiment
-from cruor.training.prepare.ct_ich import read_ct_ich, rebuild_hu
+from cruor.training.prepare.ct_ich import rebuild_hu
+from cruor.training.prepare.plan import PrepareError
 from cruor.training.prepare.store import LABELS
+from tests.training.preparing import flat, picture, studies_of
 
 LITE0 = Path(__file__).parents[2] / "experiments" / "lite0.yaml"
-
-
-def picture(path: Path, grey: NDArray[np.generic]) -> Path:
-    """Write a picture without loss, whatever its name says."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("wb") as file:
-        Image.fromarray(grey.astype(np.uint8)).save(file, format="PNG")
-    return path
-
-
-def flat(path: Path, grey: int, side: int = 4) -> Path:
-    return picture(path, np.full((side, side), grey))
 
 
 def pair_of(folder: Path, brain: int, bone: int) -> NDArray[np.int16]:
@@ -90,7 +80,7 @@ def _generated(root: Path) -> Path:
 
 
 def test_patients_come_whole_and_slices_from_the_bottom_up(tmp_path: Path) -> None:
-    studies = list(read_ct_ich(_generated(tmp_path)))
+    studies = studies_of("ct-ich", _generated(tmp_path / "root"), tmp_path / "out")
     assert [[one.sop_instance_uid for one in study.slices] for study in studies] == [
         ["050_09", "050_10"],
         ["091_01", "091_02"],
@@ -100,13 +90,34 @@ def test_patients_come_whole_and_slices_from_the_bottom_up(tmp_path: Path) -> No
 
 
 def test_labels_stand_in_the_order_of_the_outputs(tmp_path: Path) -> None:
-    *_, last = read_ct_ich(_generated(tmp_path))
+    *_, last = studies_of("ct-ich", _generated(tmp_path / "root"), tmp_path / "out")
     assert last.slices[1].labels == tuple(float(name in ("any", "intraparenchymal")) for name in LABELS)
 
 
 def test_a_slice_whose_bone_picture_is_missing_is_read(tmp_path: Path) -> None:
-    *_, last = read_ct_ich(_generated(tmp_path))
+    *_, last = studies_of("ct-ich", _generated(tmp_path / "root"), tmp_path / "out")
     assert last.hu[1].tolist() == [[round(-20 + 52 * 120 / 255)] * 4] * 4
+
+
+def test_what_lies_beyond_the_brain_window_is_unknown_only_without_a_bone_picture(tmp_path: Path) -> None:
+    *_, last = studies_of("ct-ich", _generated(tmp_path / "root"), tmp_path / "out")
+    known = [(one.known_low_hu, one.known_high_hu) for one in last.slices]
+    assert known[1] == (-20, 100)
+    assert np.isnan(known[0]).all()
+
+
+def test_age_and_sex_come_from_the_table_of_patients_and_slices_are_5_mm_apart(tmp_path: Path) -> None:
+    root = _generated(tmp_path / "root")
+    (root / "patients.csv").write_text("patient,age_years,sex\n91,0.5,M\n")
+    first, last = studies_of("ct-ich", root, tmp_path / "out")
+    assert {(one.age_years, one.sex, one.spacing_mm) for one in last.slices} == {(0.5, "M", 5.0)}
+    assert np.isnan(first.slices[0].age_years) and first.slices[0].sex == ""
+
+
+def test_a_folder_of_neither_version_says_what_was_looked_for(tmp_path: Path) -> None:
+    (tmp_path / "root").mkdir()
+    with pytest.raises(PrepareError, match=r"neither slices.csv .* nor hemorrhage_diagnosis_raw_ct.csv"):
+        studies_of("ct-ich", tmp_path / "root", tmp_path / "out")
 
 
 def test_hu_of_a_real_slice_are_those_that_its_description_gives(shared_data: Path) -> None:

@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cruor.training.prepare import prepare_data
 from cruor.training.prepare.drawings import Drawings
 from cruor.training.prepare.store import read_index, read_slices
-from tests.training.test_ct_ich import flat
+from tests.training.preparing import flat, prepared
 
 
 def _drawn(folder: Path, *rows: tuple[str, str, int]) -> Path:
@@ -60,7 +59,7 @@ def test_preparing_lays_each_drawing_by_its_slice(tmp_path: Path) -> None:
     (root / "slices.csv").write_text("\n".join([names, *rows]) + "\n")
     for number in (1, 2):
         flat(root / "brain" / f"{number}.jpg", 100)
-    assert prepare_data("ct-ich", root, tmp_path / "out", drawings) == 2
+    assert prepared("ct-ich", root, tmp_path / "out", drawings=drawings).slices == 2
     found = [stored.drawn for stored in read_slices(tmp_path / "out", read_index(tmp_path / "out"))]
     assert found[0] is None
     assert found[1] is not None and found[1].max() == 255

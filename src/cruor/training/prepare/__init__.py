@@ -150,7 +150,7 @@ def _complete(out: Path, settings: dict[str, Any]) -> Prepared | None:
         prepared = Prepared(**json.loads((out / PREPARED).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
         raise PrepareError(
-            f"{out}: its {PREPARED} cannot be read, so what it holds is unknown; delete it or name another --out"
+            f"{out}: no readable {PREPARED} says what it holds; delete it or name another --out"
         ) from error
     other = [name for name in settings if prepared.settings.get(name) != settings[name]]
     if other:

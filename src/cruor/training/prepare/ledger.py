@@ -18,7 +18,7 @@ from cruor.training.prepare.plan import NotRead, PrepareError
 from cruor.training.prepare.store import Row
 
 LEDGER = "unfinished.sqlite"
-COMMIT_EVERY_S = 1.0
+COMMIT_EVERY_S = 0.25
 """What a kill may cost; each commit waits for the disk."""
 
 _TABLES = """

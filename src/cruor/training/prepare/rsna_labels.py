@@ -15,7 +15,6 @@ from cruor.training.prepare.plan import PrepareError
 from cruor.training.prepare.store import LABELS, UNKNOWN
 
 _UNKNOWN = -1
-_ROW = r"^(?P<slice>.+)_(?P<label>[^_]+)$"
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,15 +47,16 @@ def read_labels(file: Path) -> SliceLabels:
         PrepareError: the file cannot be read, is no such table, or two rows of one slice and label disagree.
     """
     table = _read_table(file)
-    parts = pc.extract_regex(table["ID"].combine_chunks(), _ROW)
-    slices = parts.field("slice").dictionary_encode()
-    labels = parts.field("label").dictionary_encode()
-    labels_known = np.array([_label_place(name) for name in labels.dictionary.to_pylist()], dtype=np.int64)
-    rows = _numbers(slices.indices), _numbers(labels.indices)
     values = _values(file, table)
-    bad = (rows[0] < 0) | (rows[1] < 0)
+    # Not a regular expression: that takes three times as long.
+    parts = pc.split_pattern(table["ID"], "_", max_splits=1, reverse=True)
+    bad = pc.fill_null(pc.less(pc.list_value_length(parts), 2), True).to_numpy()
     if bad.any():
         raise PrepareError(f"{file}: {table['ID'][int(np.argmax(bad))].as_py()!r} names no slice and label")
+    slices = pc.list_element(parts, 0).combine_chunks().dictionary_encode()
+    labels = pc.list_element(parts, 1).combine_chunks().dictionary_encode()
+    labels_known = np.array([_label_place(name) for name in labels.dictionary.to_pylist()], dtype=np.int64)
+    rows = _numbers(slices.indices), _numbers(labels.indices)
     columns = labels_known[rows[1]]
     known = columns >= 0
     filled = _filled(rows[0][known], columns[known], values[known], len(slices.dictionary))

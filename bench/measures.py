@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.table import Table
 
-DIGITS = {"s": 2, "ms": 1, "MB": 0, "times": 0}
+DIGITS = {"s": 2, "ms": 1, "h": 1, "kB": 0, "MB": 0, "GB": 0, "times": 0, "slices/s": 1}
 """Digits shown after the point, by unit. MB is 10^6 bytes."""
 
 

@@ -15,6 +15,7 @@ from bench.machine import made_by
 from bench.measures import Measure, measure_table
 from bench.ours import measure_network, measure_warm
 from bench.paper import measure_paper
+from bench.preparing import measure_preparing
 from bench.process import measure_install, measure_processes
 from bench.series import Measured, measured_series
 from cruor.bundle.manifest import BundleError
@@ -36,6 +37,7 @@ def bench(
         measured = measured_series(Path(temporary))
         origin |= {"bundle": opened.label, "series": measured.name}
         measures = _measure_all(measured, opened, bundle, install)
+        measures += measure_preparing(Path(temporary))
     _show(origin, measures)
     if json_file is not None:
         record = {"made_by": origin, "measures": [one.as_record() for one in measures]}

@@ -19,16 +19,16 @@ COLUMNS = (
     "No_Hemorrhage,Fracture_Yes_No"
 )
 PEOPLE = (
-    '﻿Patient Number,"Age\n(years)",Gender,Hemorrhage type based on the radiologists diagnosis ,,,,,Fracture,Note1\n'
-    ",,,Intraventricular,Intraparenchymal,Subarachnoid,Epidural,Subdural,,\n49,7,Male,,,,,,,\n50,,Female,,,,,,,\n"
+    '\ufeffPatient Number,"Age\n(years)",Gender,Hemorrhage type based on the diagnosis ,,,,,Fracture\n'
+    ",,,Intraventricular,Intraparenchymal,Subarachnoid,Epidural,Subdural,\n49,7,Male,,,,,,\n50,,Female,,,,,,\n"
 )
-FRONT, RIGHT, BLOOD, HIGHEST = 500, 300, 70, 2
+FRONT, RIGHT, BLOOD = 500, 300, 70
 SHAPE = 4, 6, 5
 """Voxels from left to right, back to front, feet to head."""
 
 
 def ras() -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
-    """A volume whose axes run to the patient's right, front and head, marked there, and a mask; blood is high up."""
+    """A volume whose axes run to the patient's right, front and head, marked there, and a mask."""
     volume, mask = np.zeros(SHAPE, np.int16), np.zeros(SHAPE, np.uint8)
     volume[:, -1, :] = FRONT
     volume[-1, :, :] = RIGHT

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from cruor.training.prepare.plan import PrepareError
-from cruor.training.prepare.store import LABELS
+from cruor.training.prepare.store import LABELS, LabelledStudy
 from tests.training.preparing import WINDOW, flat, picture_set, readings
 
 HEADER = "sop_instance_uid,patient_id,series_instance_uid,any,subdural,file"
@@ -21,10 +21,9 @@ def table(root: Path, *rows: str) -> Path:
     return root
 
 
-def read(root: Path, tmp_path: Path) -> list[object]:
-    return [
-        study for reading in readings("pictures", root, tmp_path / "out", WINDOW) for study in reading.studies
-    ]
+def read(root: Path, tmp_path: Path) -> list[LabelledStudy]:
+    found = readings("pictures", root, tmp_path / "out", WINDOW)
+    return [study for reading in found for study in reading.studies]
 
 
 def test_grey_is_hu_inside_the_window(tmp_path: Path) -> None:

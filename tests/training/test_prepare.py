@@ -71,7 +71,7 @@ def test_an_interrupted_preparation_has_no_index_and_goes_on_with_what_is_missin
 
 
 def test_killed_in_the_middle_the_same_command_goes_on(tmp_path: Path) -> None:
-    root, out = picture_set(tmp_path / "set", 1000), tmp_path / "out"
+    root, out = picture_set(tmp_path / "set", 600), tmp_path / "out"
     options = ["--root", str(root), "--out", str(out), "--window", "36", "80", "--workers", "2"]
     command = [sys.executable, "-m", "cruor", "prepare", "pictures", *options]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True) as running:
@@ -85,7 +85,7 @@ def test_killed_in_the_middle_the_same_command_goes_on(tmp_path: Path) -> None:
     assert not (out / INDEX).exists()
     with Ledger(out, json.dumps(prepare._settings(pictures(root, out)))) as ledger:
         finished = ledger.slices()
-    assert 0 < finished < 1000
+    assert 0 < finished < 600
     again = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (again.returncode, again.stderr) == (0, "")
     assert not (out / LEDGER).exists()

@@ -20,7 +20,7 @@ from cruor.training.prepare.ledger import Ledger
 from cruor.training.prepare.plan import Job, Plan, Progress, Reading, Request
 from cruor.training.prepare.series import sex
 from cruor.training.prepare.store import UNKNOWN, LabelledSlice, LabelledStudy
-from cruor.training.prepare.tables import Record, labels_of, read_table, whole_number
+from cruor.training.prepare.tables import Record, check_labels, labels_of, read_table, whole_number
 
 BRAIN_HU = (-20, 100)
 BONE_HU = (-900, 2300)
@@ -48,6 +48,7 @@ def plan_pictures_of_ct_ich(request: Request, ledger: Ledger, progress: Progress
     file = request.root / SLICES
     rows = read_table(file, "patient", "slice", "any", "brain", "bone")
     rows.sort(key=lambda row: (whole_number(file, row, "patient"), whole_number(file, row, "slice")))
+    check_labels(file, rows)
     people = _people(request.root / PATIENTS)
     return Plan(_jobs(request.root, rows, people), len(rows), "slices")
 

@@ -26,7 +26,7 @@ from cruor.training.prepare.plan import (
     Request,
 )
 from cruor.training.prepare.store import LabelledSlice, LabelledStudy
-from cruor.training.prepare.tables import Record, labels_of, read_table
+from cruor.training.prepare.tables import Record, check_labels, labels_of, read_table
 
 LABEL_FILE = "labels.csv"
 LEAST_WIDTH_HU, GREATEST_HU = 1.0, 32767.0
@@ -41,6 +41,7 @@ def plan_pictures(request: Request, ledger: Ledger, progress: Progress) -> Plan:
     bounds = _bounds(request.window)
     file = request.root / LABEL_FILE
     rows = read_table(file, "sop_instance_uid", "any", "file")
+    check_labels(file, rows)
     rows.sort(key=lambda row: (_series_of(row), row["sop_instance_uid"]))
     return Plan(_jobs(request.root, rows, bounds), len(rows), "slices")
 

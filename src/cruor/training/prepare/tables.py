@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterable
 from pathlib import Path
 
 from cruor.training.prepare.plan import PrepareError
@@ -55,6 +56,16 @@ def label_of(file: Path, text: str) -> float:
 def labels_of(file: Path, row: Record) -> tuple[float, ...]:
     """The columns of LABELS as labels; a column that is missing is unknown."""
     return tuple(label_of(file, row.get(label, "")) for label in LABELS)
+
+
+def check_labels(file: Path, rows: Iterable[Record]) -> None:
+    """Look at the labels of all rows, so that a wrong one stops a run at its beginning.
+
+    Raises:
+        PrepareError: one is neither 0 nor 1 nor empty.
+    """
+    for row in rows:
+        labels_of(file, row)
 
 
 def whole_number(file: Path, row: Record, column: str) -> int:

@@ -24,7 +24,9 @@ import typer
 from cruor import __version__
 
 if TYPE_CHECKING:
+    import pandas as pd
     from rich.progress import Progress, TaskID
+    from rich.table import Table
 
     from cruor.bundle.model import Bundle
     from cruor.dicom.studies import Found
@@ -160,6 +162,51 @@ def prepare(
 
 
 @app.command()
+def split(
+    prepared: Annotated[list[Path], typer.Argument(metavar="PREPARED...", help="Prepared folders.")],
+    *,
+    out: Annotated[Path, typer.Option(help="CSV of patient_id and side; never written over.")],
+    shares: Annotated[
+        tuple[float, float, float] | None,
+        typer.Option(help="Percent of patients on the sides train, validation and test, as 90 5 5."),
+    ] = None,
+    folds: Annotated[int | None, typer.Option(help="Instead: so many equal sides, fold0, fold1, ...")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Another one deals the patients another way.")] = 1,
+) -> None:
+    """Split patients into sides, stratified by source and hemorrhage, and keep the split as a file."""
+    _need_training()
+    if (shares is None) == (folds is None):
+        _stop("name --shares TRAIN VALIDATION TEST, or --folds K; one of them")
+    from rich.console import Console
+
+    from cruor.training import splits
+
+    try:
+        splits.refuse_existing(out)
+        wanted = splits.three_sides(shares) if shares else splits.equal_folds(folds or 0)
+        patients = splits.read_patients(prepared)
+        sides = splits.split_patients(patients, wanted, seed)
+        splits.write_split(sides, out)
+    except (splits.SplitError, OSError, ValueError) as error:
+        _stop(str(error))
+    Console().print(_split_table(splits.count_sides(patients, sides)))
+    typer.echo(out)
+
+
+def _split_table(counted: pd.DataFrame) -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold")
+    table.add_column("side")
+    for column in counted.columns:
+        table.add_column(str(column).replace("_", " "), justify="right")
+    rows = [(str(side), *numbers) for side, numbers in zip(counted.index, counted.to_numpy(), strict=True)]
+    for side, *numbers in [*rows, ("all", *counted.to_numpy().sum(axis=0))]:
+        table.add_row(side, *(f"{number:,}" for number in numbers))
+    return table
+
+
+@app.command()
 def train(experiment: _Experiment, runs: _Runs = Path("runs")) -> None:
     """Train, validate and test as the experiment says; the same command goes on after a kill."""
     _need_training()
@@ -179,10 +226,11 @@ def crossval(experiment: _Experiment, runs: _Runs = Path("runs")) -> None:
     _need_training()
     from cruor.training.crossval import crossvalidate
     from cruor.training.experiment import ExperimentError
+    from cruor.training.splits import SplitError
 
     try:
         typer.echo(crossvalidate(experiment, runs))
-    except (ExperimentError, OSError) as error:
+    except (ExperimentError, SplitError, OSError) as error:
         _stop(str(error))
 
 

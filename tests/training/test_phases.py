@@ -13,8 +13,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from cruor.bundle.model import open_bundle
+from cruor.cli import app
 from cruor.preprocessing.channels import to_channels
 from cruor.training.calibration import PLAIN_HEAD
 from cruor.training.data import load_heads
@@ -115,6 +117,19 @@ class TestSides:
         wrong = replace(experiment, data=replace(experiment.data, split=str(file)))
         with pytest.raises(ExperimentError, match="no slice with hemorrhage is left to train on"):
             experiment_sides(wrong, load_heads(wrong.data, wrong.input).index)
+
+    def test_a_run_does_not_start_with_a_patient_on_two_sides(
+        self, experiment: Experiment, tmp_path: Path
+    ) -> None:
+        split = pd.read_csv(experiment.data.split)
+        twice = split[split["side"] == "test"].assign(side="train")
+        file = tmp_path / "split.csv"
+        pd.concat([split, twice]).to_csv(file, index=False)
+        wrong = replace(experiment, data=replace(experiment.data, split=str(file)))
+        started = CliRunner().invoke(app, ["train", str(saved(wrong, tmp_path)), "--runs", str(tmp_path)])
+        assert started.exit_code == 2
+        assert "patients on two sides: patient of ct-ich-10, patient of ct-ich-11" in started.stderr
+        assert not list(tmp_path.rglob("*.ckpt"))
 
     def test_other_sides_than_those_two_are_trained_on(self, experiment: Experiment) -> None:
         folds = replace(experiment, data=replace(experiment.data, validation_side=""))

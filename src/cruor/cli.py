@@ -24,9 +24,7 @@ import typer
 from cruor import __version__
 
 if TYPE_CHECKING:
-    import pandas as pd
     from rich.progress import Progress, TaskID
-    from rich.table import Table
 
     from cruor.bundle.model import Bundle
     from cruor.dicom.studies import Found
@@ -189,21 +187,8 @@ def split(
         splits.write_split(sides, out)
     except (splits.SplitError, OSError, ValueError) as error:
         _stop(str(error))
-    Console().print(_split_table(splits.count_sides(patients, sides)))
+    Console().print(splits.sides_table(splits.count_sides(patients, sides)))
     typer.echo(out)
-
-
-def _split_table(counted: pd.DataFrame) -> Table:
-    from rich.table import Table
-
-    table = Table(box=None, header_style="bold")
-    table.add_column("side")
-    for column in counted.columns:
-        table.add_column(str(column).replace("_", " "), justify="right")
-    rows = [(str(side), *numbers) for side, numbers in zip(counted.index, counted.to_numpy(), strict=True)]
-    for side, *numbers in [*rows, ("all", *counted.to_numpy().sum(axis=0))]:
-        table.add_row(side, *(f"{number:,}" for number in numbers))
-    return table
 
 
 @app.command()

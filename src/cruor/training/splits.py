@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from rich.table import Table
 from sklearn.model_selection import StratifiedGroupKFold
 
 from cruor.training.prepare.store import read_index
@@ -120,6 +121,17 @@ def count_sides(patients: pd.DataFrame, sides: pd.Series) -> pd.DataFrame:
         slices=("slices", "sum"),
         positives=("positives", "sum"),
     )
+
+
+def sides_table(counted: pd.DataFrame) -> Table:
+    """What `count_sides` gives, for a terminal."""
+    table = Table(box=None, header_style="bold")
+    table.add_column("side")
+    for column in counted.columns:
+        table.add_column(str(column).replace("_", " "), justify="right")
+    for side, numbers in [*counted.iterrows(), ("all", counted.sum())]:
+        table.add_row(str(side), *(f"{number:,}" for number in numbers))
+    return table
 
 
 def refuse_existing(file: Path) -> None:

@@ -100,6 +100,18 @@ class TestResuming:
         assert resumed.keys() == whole.keys()
         assert not [name for name in whole if not torch.equal(resumed[name], whole[name])]
 
+    def test_slices_read_from_disk_by_processes_train_the_same_weights_killed_or_not(
+        self, experiment: Experiment, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        data = replace(experiment.data, in_memory=False, workers=2)
+        file = saved(replace(experiment, data=data), tmp_path)
+        command = [sys.executable, "-c", KILLED_IN_THE_SECOND_EPOCH, str(file), str(tmp_path)]
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+        killed = subprocess.run(command, env=environment, capture_output=True, check=False)
+        assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+        resumed, whole = weights(train(file, tmp_path)), weights(unbroken)
+        assert not [name for name in whole if not torch.equal(resumed[name], whole[name])]
+
     def test_an_interrupted_run_is_not_finished(
         self, experiment: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -207,6 +219,16 @@ class TestPredicting:
         logits = predict_logits(module, heads, rows)
         assert logits.shape == (3, 6)
         np.testing.assert_allclose(logits[1], predict_logits(module, heads, rows[1:2])[0], atol=1e-5)
+
+    def test_logits_of_slices_on_disk_are_the_same_to_the_bit(self, experiment: Experiment) -> None:
+        rows = np.arange(25)
+        memory = load_heads(experiment.data, experiment.input)
+        module = SliceModule(experiment, steps_per_epoch=1).eval()
+        wanted = predict_logits(module, memory, rows)
+        reading = replace(experiment, data=replace(experiment.data, in_memory=False, workers=2))
+        module.experiment = reading
+        read = predict_logits(module, load_heads(reading.data, reading.input), rows)
+        np.testing.assert_array_equal(read, wanted)
 
     def test_a_trained_module_comes_back_ready_to_predict(
         self, experiment: Experiment, unbroken: Path

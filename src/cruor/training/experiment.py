@@ -26,6 +26,9 @@ class DataSettings:
         validation_side, test_side: names of sides in it; every other side is trained on. An empty name
             leaves that phase out.
         folds: of `cruor crossval`, which makes its own split.
+        in_memory: every slice is read and cropped once, before training; else when a batch asks for it,
+            which is slower and needs memory for the index alone.
+        workers: processes that read and crop slices while the network works; 0 does it in turn.
     """
 
     folders: tuple[str, ...]
@@ -34,6 +37,8 @@ class DataSettings:
     validation_side: str = "validation"
     test_side: str = "test"
     folds: int = 5
+    in_memory: bool = True
+    workers: int = 0
 
 
 @dataclass(frozen=True)
@@ -94,16 +99,29 @@ class TrainingSettings:
 class ValidationSettings:
     """The phase of validation, after each epoch, on the split's validation side.
 
+    Accuracy (at a probability of 0.5), loss and ROC-AUC are measured twice: `validation_<figure>` on all
+    slices, at natural prevalence, and `validation_balanced_<figure>` on every positive and as many
+    negatives, drawn once, as the paper does (section 2.3).
+
     Attributes:
-        balance: as many negatives as positives, drawn once (paper section 2.3); else all slices.
-        best_by: the checkpoint of the epoch with the best of it is kept as `best.ckpt`. `accuracy` is at
-            a probability of 0.5.
+        best_by: the checkpoint of the epoch with the best of this figure is kept as `best.ckpt`.
+        balance: the balanced figure is meant, else that of all slices.
         patience: training stops after so many epochs without a better one; 0 never stops early.
     """
 
     balance: bool = False
     best_by: Literal["accuracy", "loss", "roc_auc"] = "loss"
     patience: int = 0
+
+    @property
+    def watched(self) -> str:
+        """The column of metrics.csv that decides."""
+        return f"validation_{'balanced_' if self.balance else ''}{self.best_by}"
+
+    @property
+    def better(self) -> Literal["min", "max"]:
+        """Whether the lowest or the highest is the best."""
+        return "min" if self.best_by == "loss" else "max"
 
 
 @dataclass(frozen=True)

@@ -20,13 +20,12 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from cruor.training.costs import count_flops, count_parameters, measure_energy
 from cruor.training.curves import write_curves
 from cruor.training.data import Heads, SliceDataset, load_heads
 from cruor.training.experiment import Experiment, ExperimentError, load_experiment, save_experiment
-from cruor.training.loading import HeadsData
+from cruor.training.loading import HeadsData, slice_loader
 from cruor.training.module import SliceModule
 from cruor.training.prepare.store import LABELS, write_table
 from cruor.training.splits import check_no_patient_on_two_sides, read_split
@@ -99,8 +98,9 @@ def experiment_sides(experiment: Experiment, index: pd.DataFrame) -> NDArray[np.
     """TRAIN, VALIDATION or TEST for each slice, by the experiment's split file.
 
     Raises:
-        ExperimentError: a side has no patients, or no slices with hemorrhage to train on.
-        ValueError: the split file cannot be used, or names not every patient.
+        ExperimentError: a side has no patients, no slices with hemorrhage to train on, or of one kind only
+            to validate on.
+        SplitError: the split file cannot be used, or names not every patient.
     """
     data = experiment.data
     side = read_split(Path(data.split), index)
@@ -114,8 +114,15 @@ def experiment_sides(experiment: Experiment, index: pd.DataFrame) -> NDArray[np.
     rows = {phase: np.flatnonzero(sides == phase) for phase in (TRAIN, VALIDATION, TEST)}
     check_no_patient_on_two_sides(index, rows[TRAIN], np.flatnonzero(sides != TRAIN))
     check_no_patient_on_two_sides(index, rows[VALIDATION], rows[TEST])
-    if not (index["any"].to_numpy()[rows[TRAIN]] == 1).any():
+    positive = index["any"].to_numpy() == 1
+    if not positive[rows[TRAIN]].any():
         raise ExperimentError(f"{data.split}: no slice with hemorrhage is left to train on")
+    kinds = len(set(positive[rows[VALIDATION]].tolist()))
+    if kinds == 1:
+        raise ExperimentError(
+            f"{data.split}: side {data.validation_side!r} needs slices with and without hemorrhage "
+            "to validate on; give it more patients"
+        )
     return sides
 
 
@@ -188,8 +195,9 @@ def predict_logits(module: SliceModule, heads: Heads, rows: NDArray[np.int64]) -
     """(len(rows), outputs) logits, without augmentation."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     module = module.to(device)
-    size = module.experiment.training.batch_size
-    batches = DataLoader(SliceDataset(heads, rows), batch_size=size)
+    settings = module.experiment
+    slices = SliceDataset(heads, rows)
+    batches = slice_loader(slices, settings.training.batch_size, settings.data.workers)
     logits = [module(hu.to(device))[0].float().cpu() for hu, _, _ in batches]
     module.cpu()
     return torch.cat(logits).numpy()
@@ -258,7 +266,7 @@ def _callbacks(experiment: Experiment, folder: Path, *, validated: bool) -> list
     callbacks: list[Callback] = [EpochTable(folder / METRICS_FILE), RichProgressBar()]
     if validated:
         settings = experiment.validation
-        watched, mode = f"validation_{settings.best_by}", "min" if settings.best_by == "loss" else "max"
+        watched, mode = settings.watched, settings.better
         callbacks.append(
             ModelCheckpoint(folder, "best", monitor=watched, mode=mode, enable_version_counter=False)
         )

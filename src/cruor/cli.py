@@ -219,6 +219,43 @@ def crossval(experiment: _Experiment, runs: _Runs = Path("runs")) -> None:
         _stop(str(error))
 
 
+@app.command("runs")
+def list_runs(
+    codes: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="CODE...", help="Runs to compare; all where none is named."),
+    ] = None,
+    *,
+    runs: _Runs = Path("runs"),
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON on stdout, nothing else.")] = False,
+) -> None:
+    """List runs, or compare those that are named: what they are, how far they are, what came of them."""
+    _need_training()
+    from rich.console import Console
+
+    from cruor.training.runs import find_runs, named_runs, runs_json
+    from cruor.training.runs_table import comparison, runs_table
+
+    if not runs.is_dir():
+        _stop(f"{runs}: no such folder; name the one that holds the runs with --runs")
+    found, foreign, damaged = find_runs(runs)
+    try:
+        chosen = named_runs(found, codes, runs) if codes else found
+    except ValueError as error:
+        _stop(str(error))
+    if as_json:
+        typer.echo(runs_json(chosen, foreign, damaged))
+    else:
+        console = Console(stderr=False)
+        console = console if console.is_terminal else Console(width=120)
+        console.print(comparison(chosen) if codes else runs_table(chosen))
+        if foreign and not codes:
+            _say(f"no runs: {', '.join(foreign)}")
+        for sentence in damaged:
+            _say(sentence)
+    raise typer.Exit(Exit.SOME_NOT_DECIDED if damaged else Exit.ALL_DECIDED)
+
+
 @app.command()
 def export(
     run: Annotated[Path, typer.Argument(help="Folder of a trained and cross-validated run.")],

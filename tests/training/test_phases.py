@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
 import subprocess
@@ -128,6 +129,17 @@ class TestWhatARunLeaves:
         split = pd.read_csv(experiment.data.split).set_index("patient_id")["side"]
         assert (scored["patient_id"].map(split) == scored["side"]).all()
         assert np.isfinite(scored["logit_any"]).all()
+
+    def test_what_cruor_runs_lists(self, run: Path) -> None:
+        listed = CliRunner().invoke(app, ["runs", "--runs", str(run.parent), "--json"])
+        assert listed.exit_code == 0, listed.output
+        (told,) = json.loads(listed.stdout)["runs"]
+        scored = pd.read_parquet(run / PREDICTIONS_FILE)
+        test = scored[scored["side"] == "test"]
+        assert (told["code"], told["state"], told["epochs"]) == ("tiny", "finished", 2)
+        assert told["roc_auc"] == pytest.approx(roc_auc_score(test["any"], test["logit_any"]))
+        assert told["seconds"] > 0 and told["kwh"] > 0 and told["parameters"] > 1_000_000
+        assert told["date"] == datetime.datetime.now(datetime.UTC).date().isoformat()
 
     def test_a_run_killed_before_its_predictions_makes_them_without_training(
         self, run: Path, experiment: Experiment, monkeypatch: pytest.MonkeyPatch

@@ -19,7 +19,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-ENERGY_FILE = "energy.json"
+from cruor.training.runs import ENERGY_FILE
 
 COUNTRY_VARIABLE = "CRUOR_COUNTRY"
 """Environment variable: the country whose electricity is used, three letters (ISO 3166), as ESP."""

@@ -20,7 +20,7 @@ SIDES = {
     "validation": "#c8553d",
     "test": "#3b7a57",
 }
-"""Sides of the split in the order they are drawn, each with its colour: what begins as another comes first."""
+"""Sides of the split as they are drawn, with their colours; a name that begins as another stands first."""
 
 
 def write_curves(metrics_csv: Path, folder: Path) -> None:

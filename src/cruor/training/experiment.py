@@ -182,7 +182,7 @@ def load_experiment(path: Path) -> Experiment:
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ExperimentError(f"{path}: cannot be read as YAML: {error}") from error
     try:
         return cast(Experiment, build_record(Experiment, content, str(path)))

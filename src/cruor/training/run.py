@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import importlib.metadata
 import json
 import logging
@@ -28,17 +29,19 @@ from cruor.training.experiment import Experiment, ExperimentError, load_experime
 from cruor.training.loading import HeadsData, slice_loader
 from cruor.training.module import SliceModule
 from cruor.training.prepare.store import LABELS, write_table
+from cruor.training.runs import (
+    BEST_CHECKPOINT,
+    EXPERIMENT_FILE,
+    FINISHED_FILE,
+    LAST_CHECKPOINT,
+    MADE_BY_FILE,
+    METRICS_FILE,
+    PREDICTIONS_FILE,
+    TEST,
+    TRAIN,
+    VALIDATION,
+)
 from cruor.training.splits import check_no_patient_on_two_sides, read_split
-
-EXPERIMENT_FILE = "experiment.yaml"
-MADE_BY_FILE = "made_by.json"
-LAST_CHECKPOINT, BEST_CHECKPOINT = "last.ckpt", "best.ckpt"
-METRICS_FILE = "metrics.csv"
-PREDICTIONS_FILE = "predictions.parquet"
-FINISHED_FILE = "finished.json"
-
-TRAIN, VALIDATION, TEST = "train", "validation", "test"
-"""What a side of the split is used for; an experiment says which side is which."""
 
 PRECISIONS: dict[str, Any] = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 
@@ -139,7 +142,8 @@ def open_run(experiment: Experiment, runs: Path) -> Path:
             raise ExperimentError(f"{folder} holds another experiment of this code; give yours another code")
         return folder
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / MADE_BY_FILE).write_text(json.dumps(provenance(), indent=2), encoding="utf-8")
+    begun = {"date": datetime.datetime.now(datetime.UTC).date().isoformat(), **provenance()}
+    (folder / MADE_BY_FILE).write_text(json.dumps(begun, indent=2), encoding="utf-8")
     save_experiment(experiment, resolved)  # last: a folder that holds it is complete
     return folder
 

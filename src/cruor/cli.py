@@ -564,7 +564,9 @@ def _stop(sentence: str) -> NoReturn:
 
 def main() -> None:
     """Entry point of the command."""
-    warnings.filterwarnings("ignore", module="pydicom")  # what matters of a file is said in cruor's own words
+    # What matters of a file or a run is said in cruor's own words; libraries' advice is for programmers.
+    for library in ("pydicom", "torch", "lightning"):
+        warnings.filterwarnings("ignore", module=library)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that knows no "…" must not lose the result

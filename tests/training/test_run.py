@@ -11,14 +11,23 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from cruor.training import run
+from cruor.training.crossval import crossvalidate
 from cruor.training.data import load_heads
-from cruor.training.experiment import Experiment, ExperimentError, load_experiment
+from cruor.training.experiment import (
+    DataSettings,
+    Experiment,
+    ExperimentError,
+    NetworkSettings,
+    load_experiment,
+)
 from cruor.training.loading import HeadsData
 from cruor.training.module import SliceModule
 from cruor.training.run import (
@@ -157,6 +166,22 @@ class TestRunFolder:
             train(saved(other, tmp_path), tmp_path)
         assert load_experiment(tmp_path / "tiny" / EXPERIMENT_FILE) == experiment
 
+    @pytest.mark.parametrize(
+        "wrong",
+        [
+            {"network": NetworkSettings(name="lite1", weights="random")},
+            {"data": DataSettings(("absent",))},
+            {"data": DataSettings(("absent",), split="absent.csv")},
+        ],
+    )
+    @pytest.mark.parametrize("command", [train, crossvalidate])
+    def test_an_experiment_that_cannot_start_does_not_use_up_its_code(
+        self, experiment: Experiment, tmp_path: Path, wrong: dict[str, Any], command: Callable[..., Path]
+    ) -> None:
+        with pytest.raises((ExperimentError, OSError)):
+            command(saved(replace(experiment, **wrong), tmp_path), tmp_path)
+        assert not (tmp_path / "tiny").exists()
+
     def test_the_same_experiment_finds_its_folder_again(self, experiment: Experiment, tmp_path: Path) -> None:
         run = open_run(experiment, tmp_path)
         first = (run / MADE_BY_FILE).read_bytes()
@@ -190,6 +215,15 @@ class TestRunFolder:
         )
         monkeypatch.chdir(tmp_path)
         assert provenance()["commit"] == told.stdout.strip()
+
+    def test_code_that_was_changed_since_its_commit_is_said_to_be(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        told = {"rev-parse": "0" * 40, "status": " M src/cruor/training/run.py"}
+        monkeypatch.setattr(run, "_git", lambda command, *rest: told[command])
+        assert provenance()["changed_since_commit"] is True
+        told["status"] = ""
+        assert provenance()["changed_since_commit"] is False
 
     def test_without_git_the_commit_is_unknown(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("PATH", "")

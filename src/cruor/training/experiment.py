@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, cast
@@ -174,20 +175,53 @@ class Experiment:
     augmentation: AugmentationSettings = field(default_factory=AugmentationSettings)
 
 
+CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+"""What a run may be called: its name is a folder's."""
+
+LEAST: dict[str, dict[str, int]] = {
+    "data": {"folds": 2, "workers": 0},
+    "network": {"frozen_stages": 0, "dropout": 0},
+    "training": {
+        **dict.fromkeys(("epochs", "batch_size", "accumulate_batches", "step_epochs", "devices", "nodes"), 1),
+        **dict.fromkeys(("negatives_per_positive", "learning_rate", "momentum", "weight_decay"), 0),
+        **dict.fromkeys(("step_factor", "place_weight", "seed"), 0),
+    },
+    "validation": {"patience": 0},
+}
+"""Phase -> setting -> its lowest value."""
+
+
 def load_experiment(path: Path) -> Experiment:
     """Read an experiment.
 
     Raises:
-        ExperimentError: unreadable YAML, an unknown or missing key, or a value of the wrong type.
+        ExperimentError: unreadable YAML, an unknown or missing key, or a value of the wrong type or without
+            sense.
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ExperimentError(f"{path}: cannot be read as YAML: {error}") from error
     try:
-        return cast(Experiment, build_record(Experiment, content, str(path)))
+        experiment = cast(Experiment, build_record(Experiment, content, str(path)))
     except RecordError as error:
         raise ExperimentError(str(error)) from error
+    _check_sense(experiment, path)
+    return experiment
+
+
+def _check_sense(experiment: Experiment, path: Path) -> None:
+    """Refuse values that would fail, or do nothing, hours later."""
+    if not CODE.fullmatch(experiment.code):
+        wanted = "letters, digits, '.', '_' and '-' are wanted: it names a folder"
+        raise ExperimentError(f"{path}: code: {wanted}, not {experiment.code!r}")
+    if not experiment.data.folders:
+        raise ExperimentError(f"{path}: data: folders: at least one prepared folder is wanted")
+    for phase, least in LEAST.items():
+        for name, lowest in least.items():
+            value = getattr(getattr(experiment, phase), name)
+            if not value >= lowest:
+                raise ExperimentError(f"{path}: {phase}: {name}: at least {lowest} is wanted, not {value}")
 
 
 def save_experiment(experiment: Experiment, path: Path) -> None:

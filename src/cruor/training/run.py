@@ -28,6 +28,7 @@ from cruor.training.data import Heads, SliceDataset, load_heads
 from cruor.training.experiment import Experiment, ExperimentError, load_experiment, save_experiment
 from cruor.training.loading import HeadsData, slice_loader
 from cruor.training.module import SliceModule
+from cruor.training.networks import build_network
 from cruor.training.prepare.store import LABELS, write_table
 from cruor.training.runs import (
     BEST_CHECKPOINT,
@@ -81,15 +82,19 @@ def train(experiment_file: Path, runs: Path) -> Path:
             split does not fit the data.
     """
     experiment = load_experiment(experiment_file)
-    folder = open_run(experiment, runs)
+    check_code(experiment, runs)
     last_file = PREDICTIONS_FILE if experiment.data.split else FINISHED_FILE
-    if (folder / last_file).exists():
+    if (runs / experiment.code / last_file).exists():
+        folder = runs / experiment.code
         raise ExperimentError(f"{folder} is finished and never overwritten; give the experiment another code")
+    check_network(experiment)
     heads = load_heads(experiment.data, experiment.input)
     if not experiment.data.split:
+        folder = open_run(experiment, runs)
         fit(experiment, heads, np.arange(len(heads.index)), folder)
         return folder
     sides = experiment_sides(experiment, heads.index)
+    folder = open_run(experiment, runs)
     rows = {side: np.flatnonzero(sides == side) for side in (TRAIN, VALIDATION, TEST)}
     module = fit(experiment, heads, rows[TRAIN], folder, rows[VALIDATION] if len(rows[VALIDATION]) else None)
     if not getattr(rank_zero_only, "rank", 0):  # of several processes the first alone
@@ -129,17 +134,37 @@ def experiment_sides(experiment: Experiment, index: pd.DataFrame) -> NDArray[np.
     return sides
 
 
+def check_code(experiment: Experiment, runs: Path) -> None:
+    """Refuse a code that another experiment has.
+
+    Raises:
+        ExperimentError: the run folder holds another experiment.
+    """
+    folder = runs / experiment.code
+    resolved = folder / EXPERIMENT_FILE
+    if resolved.exists() and load_experiment(resolved) != experiment:
+        raise ExperimentError(f"{folder} holds another experiment of this code; give yours another code")
+
+
+def check_network(experiment: Experiment) -> None:
+    """Build the network once before anything is read, and before its code is used up.
+
+    Raises:
+        ExperimentError: an unknown network, an input that it cannot take, or weights that cannot be had.
+    """
+    build_network(experiment.network, len(experiment.input.windows_hu), experiment.input.crop.size)
+
+
 def open_run(experiment: Experiment, runs: Path) -> Path:
     """Make the run folder, or find it again if it holds the same experiment.
 
     Raises:
         ExperimentError: the folder holds another experiment.
     """
+    check_code(experiment, runs)
     folder = runs / experiment.code
     resolved = folder / EXPERIMENT_FILE
     if resolved.exists():
-        if load_experiment(resolved) != experiment:
-            raise ExperimentError(f"{folder} holds another experiment of this code; give yours another code")
         return folder
     folder.mkdir(parents=True, exist_ok=True)
     begun = {"date": datetime.datetime.now(datetime.UTC).date().isoformat(), **provenance()}
@@ -222,22 +247,25 @@ def logit_columns(logits: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]
 def provenance() -> dict[str, Any]:
     """What made a run: git commit, package versions, machine."""
     packages = ("cruor", "torch", "torchvision", "timm", "effdet", "lightning", "numpy")
-    try:
-        commit = subprocess.run(
-            ["git", "rev-parse", "HEAD"],
-            capture_output=True,
-            text=True,
-            check=True,
-            cwd=Path(__file__).parent,
-        ).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        commit = None
+    changed = _git("status", "--porcelain", "--untracked-files=no", ".")
     return {
-        "commit": commit,
+        "commit": _git("rev-parse", "HEAD"),
+        "changed_since_commit": None if changed is None else bool(changed),
         "packages": {name: importlib.metadata.version(name) for name in packages},
         "python": platform.python_version(),
         "machine": platform.processor() or platform.machine(),
     }
+
+
+def _git(*arguments: str) -> str | None:
+    """What git says of the code; None without git, or where the code stands in no repository."""
+    try:
+        told = subprocess.run(
+            ["git", *arguments], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[1]
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return told.stdout.strip()
 
 
 def _trainer(experiment: Experiment, folder: Path, *, validated: bool) -> lightning.Trainer:

@@ -189,6 +189,38 @@ def prepare(
 
 
 @app.command()
+def split(
+    prepared: Annotated[list[Path], typer.Argument(metavar="PREPARED...", help="Prepared folders.")],
+    *,
+    out: Annotated[Path, typer.Option(help="CSV of patient_id and side; never written over.")],
+    shares: Annotated[
+        tuple[float, float, float] | None,
+        typer.Option(help="Percent of patients on the sides train, validation and test, as 90 5 5."),
+    ] = None,
+    folds: Annotated[int | None, typer.Option(help="Instead: so many equal sides, fold0, fold1, ...")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Another one deals the patients another way.")] = 1,
+) -> None:
+    """Split patients into sides, stratified by source and hemorrhage, and keep the split as a file."""
+    _need_training()
+    if (shares is None) == (folds is None):
+        _stop("name --shares TRAIN VALIDATION TEST, or --folds K; one of them")
+    from rich.console import Console
+
+    from cruor.training import splits
+
+    try:
+        splits.refuse_existing(out)
+        wanted = splits.three_sides(shares) if shares else splits.equal_folds(folds or 0)
+        patients = splits.read_patients(prepared)
+        sides = splits.split_patients(patients, wanted, seed)
+        splits.write_split(sides, out)
+    except (splits.SplitError, OSError, ValueError) as error:
+        _stop(str(error))
+    Console().print(splits.sides_table(splits.count_sides(patients, sides)))
+    typer.echo(out)
+
+
+@app.command()
 def train(experiment: _Experiment, runs: _Runs = Path("runs")) -> None:
     """Train, validate and test as the experiment says; the same command goes on after a kill."""
     _need_training()
@@ -208,11 +240,49 @@ def crossval(experiment: _Experiment, runs: _Runs = Path("runs")) -> None:
     _need_training()
     from cruor.training.crossval import crossvalidate
     from cruor.training.experiment import ExperimentError
+    from cruor.training.splits import SplitError
 
     try:
         typer.echo(crossvalidate(experiment, runs))
-    except (ExperimentError, OSError) as error:
+    except (ExperimentError, SplitError, OSError) as error:
         _stop(str(error))
+
+
+@app.command("runs")
+def list_runs(
+    codes: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="CODE...", help="Runs to compare; all where none is named."),
+    ] = None,
+    *,
+    runs: _Runs = Path("runs"),
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON on stdout, nothing else.")] = False,
+) -> None:
+    """List runs, or compare those that are named: what they are, how far they are, what came of them."""
+    _need_training()
+    from rich.console import Console
+
+    from cruor.training.runs import find_runs, named_runs, runs_json
+    from cruor.training.runs_table import comparison, runs_table
+
+    if not runs.is_dir():
+        _stop(f"{runs}: no such folder; name the one that holds the runs with --runs")
+    found, foreign, damaged = find_runs(runs)
+    try:
+        chosen = named_runs(found, codes, runs) if codes else found
+    except ValueError as error:
+        _stop(str(error))
+    if as_json:
+        typer.echo(runs_json(chosen, foreign, damaged))
+    else:
+        console = Console(stderr=False)
+        console = console if console.is_terminal else Console(width=120)
+        console.print(comparison(chosen) if codes else runs_table(chosen))
+        if foreign and not codes:
+            _say(f"no runs: {', '.join(foreign)}")
+        for sentence in damaged:
+            _say(sentence)
+    raise typer.Exit(Exit.SOME_NOT_DECIDED if damaged else Exit.ALL_DECIDED)
 
 
 @app.command()
@@ -528,7 +598,9 @@ def _stop(sentence: str) -> NoReturn:
 
 def main() -> None:
     """Entry point of the command."""
-    warnings.filterwarnings("ignore", module="pydicom")  # what matters of a file is said in cruor's own words
+    # What matters of a file or a run is said in cruor's own words; libraries' advice is for programmers.
+    for library in ("pydicom", "torch", "lightning"):
+        warnings.filterwarnings("ignore", module=library)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that knows no "…" must not lose the result

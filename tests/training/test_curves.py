@@ -43,6 +43,16 @@ def test_without_validation_the_training_side_is_drawn(tmp_path: Path) -> None:
     assert list(pd.read_csv(tmp_path / CURVES_FILE)) == ["epoch", "train_loss"]
 
 
+def test_balanced_validation_is_drawn_beside_the_other(tmp_path: Path) -> None:
+    plain = "epoch,train_loss,validation_loss\n0,0.7,0.8\n1,0.6,0.7\n"
+    write_curves(logged(tmp_path, plain), tmp_path)
+    without = (tmp_path / "loss.png").read_bytes()
+    both = "epoch,train_loss,validation_loss,validation_balanced_loss\n0,0.7,0.8,0.5\n1,0.6,0.7,0.4\n"
+    write_curves(logged(tmp_path, both), tmp_path)
+    assert {file.name for file in tmp_path.glob("*.png")} == {"loss.png"}
+    assert (tmp_path / "loss.png").read_bytes() != without
+
+
 def test_an_epoch_in_several_rows_becomes_one(tmp_path: Path) -> None:
     rows = "epoch,step,train_loss,validation_loss\n0,4,0.7,\n0,4,,0.8\n1,9,0.5,\n1,9,,0.9\n,9,,\n"
     write_curves(logged(tmp_path, rows), tmp_path)

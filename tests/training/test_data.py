@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +16,10 @@ from torch import Tensor
 
 from cruor.preprocessing.channels import InputSettings, crop_head, to_channels
 from cruor.preprocessing.crop import CropSettings
+from cruor.training import data
 from cruor.training.data import (
     UNKNOWN_BLOOD,
+    CropsInMemory,
     Heads,
     SliceDataset,
     augment,
@@ -25,7 +29,7 @@ from cruor.training.data import (
 )
 from cruor.training.experiment import AugmentationSettings, DataSettings
 from cruor.training.prepare.ct_ich import rebuild_hu
-from cruor.training.prepare.store import LABELS, write_prepared
+from cruor.training.prepare.store import LABELS, StoredSlice, read_slice, write_prepared
 from cruor.training.splits import check_no_patient_on_two_sides, split_by_patient
 from tests.training.samples import SIDE, blob, head, labels, study
 
@@ -70,13 +74,13 @@ class TestLoadHeads:
     def test_heads_are_cut_out_as_the_reader_cuts_them(self, folder: Path) -> None:
         heads = load_heads(DataSettings((str(folder),)), INPUT)
         wanted = crop_head(study("one", (False, True)).hu[1], INPUT)[0]
-        np.testing.assert_array_equal(heads.hu[1], np.round(wanted))
-        assert heads.hu.dtype == np.int16
+        np.testing.assert_array_equal(heads.crops[1].hu, np.round(wanted))
+        assert heads.crops[1].hu.dtype == np.int16
 
     def test_slices_without_a_label_are_not_read(self, folder: Path) -> None:
         heads = load_heads(DataSettings((str(folder),)), INPUT)
         assert heads.index["study_instance_uid"].tolist() == ["one", "one", "two", "three"]
-        assert len(heads.hu) == 4
+        assert len(heads.crops.hu) == 4
 
     def test_patients_that_are_left_out_are_not_read(self, folder: Path) -> None:
         heads = load_heads(DataSettings((str(folder),), left_out_patients=("P1",)), INPUT)
@@ -85,12 +89,58 @@ class TestLoadHeads:
     def test_the_slices_of_several_folders_are_numbered_through(self, folder: Path) -> None:
         heads = load_heads(DataSettings((str(folder), str(folder))), INPUT)
         assert heads.index.index.tolist() == list(range(8))
-        assert set(heads.drawn) == {1, 5}
+        assert [row for row in range(8) if heads.crops[row].drawn is not None] == [1, 5]
 
     def test_a_drawing_is_cut_out_with_its_slice(self, folder: Path) -> None:
         heads = load_heads(DataSettings((str(folder),)), INPUT)
-        drawn, bright = heads.drawn[1] > 127, (heads.hu[1] > 60) & (heads.hu[1] < 100)
+        hu, drawn = heads.crops[1].hu, heads.crops[1].drawn > 127
+        bright = (hu > 60) & (hu < 100)
         assert (drawn & bright).sum() > 0.8 * drawn.sum() > 0
+
+    def test_slices_read_when_asked_for_are_the_same_to_the_bit(self, folder: Path) -> None:
+        settings = DataSettings((str(folder), str(folder)), left_out_patients=("P3",))
+        memory = load_heads(settings, INPUT)
+        disk = load_heads(replace(settings, in_memory=False), INPUT)
+        pd.testing.assert_frame_equal(disk.index, memory.index)
+        rows = np.array([4, 1, 5, 0, 2, 3])
+        for kept, read in zip(SliceDataset(memory, rows), SliceDataset(disk, rows), strict=True):
+            for one, other in zip(kept, read, strict=True):
+                torch.testing.assert_close(other, one, rtol=0, atol=0, equal_nan=True)
+
+    def test_nothing_is_read_before_it_is_asked_for_and_then_that_slice_alone(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        read: list[int] = []
+
+        def watched(folder: Path, file: str, row: int) -> StoredSlice:
+            read.append(row)
+            return read_slice(folder, file, row)
+
+        monkeypatch.setattr(data, "read_slice", watched)
+        monkeypatch.setattr(data, "read_slices", None)
+        heads = load_heads(DataSettings((str(folder),), in_memory=False), INPUT)
+        assert read == []
+        SliceDataset(heads, np.array([1, 3]))[0]
+        assert read == [1]
+
+    def test_a_study_whose_file_is_missing_is_named_before_anything_is_read(self, folder: Path) -> None:
+        file = next((folder / "studies").iterdir())
+        file.unlink()
+        with pytest.raises(FileNotFoundError, match=rf"{file.name}: is missing; run `cruor prepare` again"):
+            load_heads(DataSettings((str(folder),), in_memory=False), INPUT)
+
+    def test_a_damaged_study_is_named(self, folder: Path) -> None:
+        heads = load_heads(DataSettings((str(folder),), in_memory=False), INPUT)
+        for file in (folder / "studies").iterdir():
+            file.write_bytes(file.read_bytes()[:400])
+        with pytest.raises(OSError, match=r"studies/\w+\.npz: cannot be read .* run `cruor prepare` again"):
+            heads.crops[0]
+
+    def test_what_goes_to_a_process_that_reads_is_small(self, folder: Path) -> None:
+        heads = load_heads(DataSettings((str(folder),), in_memory=False), INPUT)
+        sent = pickle.dumps(SliceDataset(heads, np.array([0, 1])))
+        assert b"patient_id" not in sent
+        assert len(sent) < 4000
 
     def test_progress_counts_slices(self, folder: Path) -> None:
         told: list[int] = []
@@ -167,7 +217,7 @@ def heads_of(*any_labels: float) -> Heads:
     """One slice a label; the first is drawn."""
     index = pd.DataFrame([dict(zip(LABELS, labels(value), strict=True)) for value in any_labels])
     hu = np.stack([head(i)[:64, :64] for i in range(len(any_labels))])
-    return Heads(index, hu, {0: np.where(blob()[:64, :64], 255, 0).astype(np.uint8)})
+    return Heads(index, CropsInMemory(hu, {0: np.where(blob()[:64, :64], 255, 0).astype(np.uint8)}))
 
 
 class TestSliceDataset:
@@ -191,7 +241,7 @@ class TestSliceDataset:
     def test_rows_are_given_in_the_order_asked_for(self) -> None:
         heads = heads_of(1, 0, 1)
         hu = SliceDataset(heads, np.array([2, 0]))[0][0]
-        np.testing.assert_array_equal(hu[0].numpy(), heads.hu[2])
+        np.testing.assert_array_equal(hu[0].numpy(), heads.crops[2].hu)
 
 
 def bleeding_batch(n: int = 4) -> tuple[Tensor, Tensor]:

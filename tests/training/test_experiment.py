@@ -72,6 +72,39 @@ def test_a_value_of_the_wrong_type_is_named(tmp_path: Path, wrong: str, named: s
         loaded(tmp_path, f"{SMALLEST}{wrong}\n")
 
 
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ("training: {epochs: 0}", "training: epochs: at least 1 is wanted, not 0"),
+        ("training: {accumulate_batches: 0}", "accumulate_batches: at least 1 is wanted"),
+        ("training: {learning_rate: -0.1}", "learning_rate: at least 0 is wanted, not -0.1"),
+        ("training: {weight_decay: .nan}", "weight_decay: at least 0 is wanted, not nan"),
+        ("validation: {patience: -1}", "validation: patience: at least 0 is wanted"),
+    ],
+)
+def test_a_value_without_sense_is_named(tmp_path: Path, wrong: str, said: str) -> None:
+    with pytest.raises(ExperimentError, match=said):
+        loaded(tmp_path, f"{SMALLEST}{wrong}\n")
+
+
+@pytest.mark.parametrize("data", ["{folders: [a], workers: -1}", "{folders: [a], folds: 1}", "{folders: []}"])
+def test_data_without_sense_is_named(tmp_path: Path, data: str) -> None:
+    with pytest.raises(ExperimentError, match=r"data: (workers|folds|folders): at least"):
+        loaded(tmp_path, f"code: x\ndata: {data}\n")
+
+
+@pytest.mark.parametrize("code", ["../x", "a/b", "''", ".hidden", "'a b'"])
+def test_a_code_that_is_no_name_of_a_folder_is_refused(tmp_path: Path, code: str) -> None:
+    with pytest.raises(ExperimentError, match="code: letters, digits"):
+        loaded(tmp_path, f"code: {code}\ndata: {{folders: [a]}}\n")
+
+
+def test_what_is_not_text_is_an_error_that_names_the_file(tmp_path: Path) -> None:
+    (tmp_path / "experiment.yaml").write_bytes(b"\xff\xfe{")
+    with pytest.raises(ExperimentError, match=r"experiment\.yaml: cannot be read as YAML"):
+        load_experiment(tmp_path / "experiment.yaml")
+
+
 def test_a_whole_number_is_good_where_a_share_is_wanted(tmp_path: Path) -> None:
     rate = loaded(tmp_path, SMALLEST + "training: {learning_rate: 1}\n").training.learning_rate
     assert isinstance(rate, float)

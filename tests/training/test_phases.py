@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
 import subprocess
@@ -13,8 +14,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sklearn.metrics import roc_auc_score
+from typer.testing import CliRunner
 
 from cruor.bundle.model import open_bundle
+from cruor.cli import app
 from cruor.preprocessing.channels import to_channels
 from cruor.training.calibration import PLAIN_HEAD
 from cruor.training.data import load_heads
@@ -74,6 +78,43 @@ class TestWhatARunLeaves:
         wanted = [f"{side}_{what}" for side in ("train", "validation") for what in ("loss", "accuracy")]
         assert table[[*wanted, "validation_roc_auc", "learning_rate"]].notna().all(axis=None)
 
+    def test_validation_is_measured_both_ways(self, run: Path, experiment: Experiment) -> None:
+        (best,) = [torch.load(run / BEST_CHECKPOINT, weights_only=True)["epoch"]]
+        row = pd.read_csv(run / METRICS_FILE).set_index("epoch").loc[best]
+        scored = pd.read_parquet(run / PREDICTIONS_FILE)
+        scored = scored[scored["side"] == "validation"]
+        heads = load_heads(experiment.data, experiment.input)
+        data = HeadsData(heads, np.arange(40), experiment, np.arange(40, 50))
+        for name, part in (("validation", scored), ("validation_balanced", scored.loc[data.balanced_rows])):
+            right = (part["logit_any"] > 0) == (part["any"] == 1)
+            assert row[f"{name}_accuracy"] == pytest.approx(right.mean())
+            auc = roc_auc_score(part["any"], part["logit_any"])
+            assert row[f"{name}_roc_auc"] == pytest.approx(auc)
+        assert len(data.balanced_rows) < 10
+
+    @pytest.mark.parametrize(
+        ("balance", "watched"), [(True, "validation_balanced_loss"), (False, "validation_loss")]
+    )
+    def test_the_best_epoch_is_that_of_the_figure_asked_for(
+        self,
+        experiment: Experiment,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        balance: bool,
+        watched: str,
+    ) -> None:
+        def told(self: SliceModule) -> None:
+            figures = {"validation_loss": (1.0, 2.0), "validation_balanced_loss": (2.0, 1.0)}
+            for name, values in figures.items():
+                self.log(name, values[self.current_epoch], batch_size=1)
+
+        monkeypatch.setattr(SliceModule, "on_validation_epoch_end", told)
+        asked = replace(experiment, validation=ValidationSettings(balance=balance, best_by="loss"))
+        folder = train(saved(asked, tmp_path), tmp_path)
+        best = torch.load(folder / BEST_CHECKPOINT, weights_only=True)["epoch"]
+        logged = pd.read_csv(folder / METRICS_FILE).set_index("epoch")[watched]
+        assert best == logged.idxmin()
+
     def test_the_best_weights_beside_the_last(self, run: Path) -> None:
         assert (run / BEST_CHECKPOINT).exists()
 
@@ -88,6 +129,17 @@ class TestWhatARunLeaves:
         split = pd.read_csv(experiment.data.split).set_index("patient_id")["side"]
         assert (scored["patient_id"].map(split) == scored["side"]).all()
         assert np.isfinite(scored["logit_any"]).all()
+
+    def test_what_cruor_runs_lists(self, run: Path) -> None:
+        listed = CliRunner().invoke(app, ["runs", "--runs", str(run.parent), "--json"])
+        assert listed.exit_code == 0, listed.output
+        (told,) = json.loads(listed.stdout)["runs"]
+        scored = pd.read_parquet(run / PREDICTIONS_FILE)
+        test = scored[scored["side"] == "test"]
+        assert (told["code"], told["state"], told["epochs"]) == ("tiny", "finished", 2)
+        assert told["roc_auc"] == pytest.approx(roc_auc_score(test["any"], test["logit_any"]))
+        assert told["seconds"] > 0 and told["kwh"] > 0 and told["parameters"] > 1_000_000
+        assert told["date"] == datetime.datetime.now(datetime.UTC).date().isoformat()
 
     def test_a_run_killed_before_its_predictions_makes_them_without_training(
         self, run: Path, experiment: Experiment, monkeypatch: pytest.MonkeyPatch
@@ -116,6 +168,30 @@ class TestSides:
         with pytest.raises(ExperimentError, match="no slice with hemorrhage is left to train on"):
             experiment_sides(wrong, load_heads(wrong.data, wrong.input).index)
 
+    def test_a_run_does_not_start_with_a_patient_on_two_sides(
+        self, experiment: Experiment, tmp_path: Path
+    ) -> None:
+        split = pd.read_csv(experiment.data.split)
+        twice = split[split["side"] == "test"].assign(side="train")
+        file = tmp_path / "split.csv"
+        pd.concat([split, twice]).to_csv(file, index=False)
+        wrong = replace(experiment, data=replace(experiment.data, split=str(file)))
+        started = CliRunner().invoke(app, ["train", str(saved(wrong, tmp_path)), "--runs", str(tmp_path)])
+        assert started.exit_code == 2
+        assert "patients on two sides: patient of ct-ich-10, patient of ct-ich-11" in started.stderr
+        assert not list(tmp_path.rglob("*.ckpt"))
+
+    def test_a_validation_side_of_one_kind_of_slices_is_refused(
+        self, experiment: Experiment, tmp_path: Path
+    ) -> None:
+        split = pd.read_csv(experiment.data.split)
+        bleeding = split["patient_id"] == "patient of ct-ich-09"
+        file = tmp_path / "split.csv"
+        split.assign(side=np.where(bleeding, "test", split["side"])).to_csv(file, index=False)
+        wrong = replace(experiment, data=replace(experiment.data, split=str(file)))
+        with pytest.raises(ExperimentError, match="'validation' needs slices with and without hemorrhage"):
+            experiment_sides(wrong, load_heads(wrong.data, wrong.input).index)
+
     def test_other_sides_than_those_two_are_trained_on(self, experiment: Experiment) -> None:
         folds = replace(experiment, data=replace(experiment.data, validation_side=""))
         sides = experiment_sides(folds, load_heads(folds.data, folds.input).index)
@@ -134,11 +210,12 @@ class TestDrawing:
         assert first.tolist() != second.tolist()
 
     def test_balanced_validation_has_as_many_slices_of_each_kind(self, experiment: Experiment) -> None:
-        balanced = replace(experiment, validation=ValidationSettings(balance=True))
-        heads = load_heads(balanced.data, balanced.input)
-        rows = HeadsData(heads, np.arange(40), balanced, np.arange(40, 50)).validation_rows
-        assert rows is not None
-        assert heads.labels[rows, 0].mean() == 0.5
+        heads = load_heads(experiment.data, experiment.input)
+        data = HeadsData(heads, np.arange(40), experiment, np.arange(40, 50))
+        assert heads.labels[data.balanced_rows, 0].tolist().count(1.0) == 3
+        assert heads.labels[data.balanced_rows, 0].tolist().count(0.0) == 3
+        balanced = [bool(one) for *_, one in data.val_dataloader().dataset]
+        assert np.arange(40, 50)[balanced].tolist() == sorted(data.balanced_rows)
 
 
 class TestOptimizing:
@@ -191,10 +268,10 @@ class TestOptimizing:
 def test_training_stops_early_after_epochs_without_a_better_one(
     experiment: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def no_better(self: SliceModule, batch: object, batch_index: int) -> None:
+    def no_better(self: SliceModule) -> None:
         self.log("validation_loss", torch.tensor(1.0), on_epoch=True, batch_size=1)
 
-    monkeypatch.setattr(SliceModule, "validation_step", no_better)
+    monkeypatch.setattr(SliceModule, "on_validation_epoch_end", no_better)
     still = replace(with_training(experiment, epochs=6), validation=ValidationSettings(patience=2))
     folder = train(saved(still, tmp_path), tmp_path)
     assert len(pd.read_csv(folder / METRICS_FILE)) == 3
@@ -233,5 +310,5 @@ def test_a_run_with_a_split_becomes_a_bundle_measured_on_its_test_side(
     heads = load_heads(experiment.data, experiment.input)
     place = {uid: row for row, uid in enumerate(heads.index["sop_instance_uid"])}
     rows = [place[uid] for uid in scored["sop_instance_uid"]]
-    logits, _ = bundle.run(to_channels(heads.hu[rows].astype(np.float32), experiment.input))
+    logits, _ = bundle.run(to_channels(heads.crops.hu[rows].astype(np.float32), experiment.input))
     np.testing.assert_allclose(logits[:, 0], scored["logit_any"], atol=0.1)

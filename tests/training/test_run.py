@@ -11,14 +11,23 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from cruor.training import run
+from cruor.training.crossval import crossvalidate
 from cruor.training.data import load_heads
-from cruor.training.experiment import Experiment, ExperimentError, load_experiment
+from cruor.training.experiment import (
+    DataSettings,
+    Experiment,
+    ExperimentError,
+    NetworkSettings,
+    load_experiment,
+)
 from cruor.training.loading import HeadsData
 from cruor.training.module import SliceModule
 from cruor.training.run import (
@@ -100,6 +109,18 @@ class TestResuming:
         assert resumed.keys() == whole.keys()
         assert not [name for name in whole if not torch.equal(resumed[name], whole[name])]
 
+    def test_slices_read_from_disk_by_processes_train_the_same_weights_killed_or_not(
+        self, experiment: Experiment, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        data = replace(experiment.data, in_memory=False, workers=2)
+        file = saved(replace(experiment, data=data), tmp_path)
+        command = [sys.executable, "-c", KILLED_IN_THE_SECOND_EPOCH, str(file), str(tmp_path)]
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+        killed = subprocess.run(command, env=environment, capture_output=True, check=False)
+        assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+        resumed, whole = weights(train(file, tmp_path)), weights(unbroken)
+        assert not [name for name in whole if not torch.equal(resumed[name], whole[name])]
+
     def test_an_interrupted_run_is_not_finished(
         self, experiment: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -145,6 +166,22 @@ class TestRunFolder:
             train(saved(other, tmp_path), tmp_path)
         assert load_experiment(tmp_path / "tiny" / EXPERIMENT_FILE) == experiment
 
+    @pytest.mark.parametrize(
+        "wrong",
+        [
+            {"network": NetworkSettings(name="lite1", weights="random")},
+            {"data": DataSettings(("absent",))},
+            {"data": DataSettings(("absent",), split="absent.csv")},
+        ],
+    )
+    @pytest.mark.parametrize("command", [train, crossvalidate])
+    def test_an_experiment_that_cannot_start_does_not_use_up_its_code(
+        self, experiment: Experiment, tmp_path: Path, wrong: dict[str, Any], command: Callable[..., Path]
+    ) -> None:
+        with pytest.raises((ExperimentError, OSError)):
+            command(saved(replace(experiment, **wrong), tmp_path), tmp_path)
+        assert not (tmp_path / "tiny").exists()
+
     def test_the_same_experiment_finds_its_folder_again(self, experiment: Experiment, tmp_path: Path) -> None:
         run = open_run(experiment, tmp_path)
         first = (run / MADE_BY_FILE).read_bytes()
@@ -179,6 +216,15 @@ class TestRunFolder:
         monkeypatch.chdir(tmp_path)
         assert provenance()["commit"] == told.stdout.strip()
 
+    def test_code_that_was_changed_since_its_commit_is_said_to_be(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        told = {"rev-parse": "0" * 40, "status": " M src/cruor/training/run.py"}
+        monkeypatch.setattr(run, "_git", lambda command, *rest: told[command])
+        assert provenance()["changed_since_commit"] is True
+        told["status"] = ""
+        assert provenance()["changed_since_commit"] is False
+
     def test_without_git_the_commit_is_unknown(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("PATH", "")
         assert provenance()["commit"] is None
@@ -207,6 +253,16 @@ class TestPredicting:
         logits = predict_logits(module, heads, rows)
         assert logits.shape == (3, 6)
         np.testing.assert_allclose(logits[1], predict_logits(module, heads, rows[1:2])[0], atol=1e-5)
+
+    def test_logits_of_slices_on_disk_are_the_same_to_the_bit(self, experiment: Experiment) -> None:
+        rows = np.arange(25)
+        memory = load_heads(experiment.data, experiment.input)
+        module = SliceModule(experiment, steps_per_epoch=1).eval()
+        wanted = predict_logits(module, memory, rows)
+        reading = replace(experiment, data=replace(experiment.data, in_memory=False, workers=2))
+        module.experiment = reading
+        read = predict_logits(module, load_heads(reading.data, reading.input), rows)
+        np.testing.assert_array_equal(read, wanted)
 
     def test_a_trained_module_comes_back_ready_to_predict(
         self, experiment: Experiment, unbroken: Path

@@ -19,7 +19,8 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-ENERGY_FILE = "energy.json"
+from cruor.training.experiment import ExperimentError
+from cruor.training.runs import ENERGY_FILE
 
 COUNTRY_VARIABLE = "CRUOR_COUNTRY"
 """Environment variable: the country whose electricity is used, three letters (ISO 3166), as ESP."""
@@ -45,7 +46,7 @@ def measure_energy(folder: Path, country: str | None = None) -> Iterator[None]:
             the world's average electricity, which the file says.
 
     Raises:
-        ValueError: codecarbon knows no such country.
+        ExperimentError: codecarbon knows no such country.
     """
     if getattr(rank_zero_only, "rank", 0):
         yield
@@ -127,7 +128,7 @@ def _electricity(country: str | None) -> dict[str, str | float | None]:
         return {"country": said, "country_iso_code": None, "g_co2e_per_kwh": world}
     mixes = source.get_global_energy_mix_data()
     if country.upper() not in mixes:
-        raise ValueError(
+        raise ExperimentError(
             f"{COUNTRY_VARIABLE} {country!r} is no country codecarbon knows; give three letters, as ESP"
         )
     said = f"{mixes[country.upper()]['country_name']}, its electricity by codecarbon's table"

@@ -10,10 +10,9 @@ import pandas as pd
 from cruor.training.data import load_heads
 from cruor.training.experiment import load_experiment
 from cruor.training.prepare.store import write_table
-from cruor.training.run import fit, logit_columns, open_run, predict_logits
+from cruor.training.run import check_code, check_network, fit, logit_columns, open_run, predict_logits
+from cruor.training.runs import HELD_OUT, OUT_OF_FOLD
 from cruor.training.splits import check_no_patient_on_two_sides, split_by_patient
-
-OUT_OF_FOLD = "out_of_fold.parquet"
 
 
 def crossvalidate(experiment_file: Path, runs: Path) -> Path:
@@ -23,12 +22,14 @@ def crossvalidate(experiment_file: Path, runs: Path) -> Path:
         The file of out-of-fold logits: the index's columns, `fold`, and `logit_<label>` for each label.
     """
     experiment = load_experiment(experiment_file)
-    folder = open_run(experiment, runs)
+    check_code(experiment, runs)
+    check_network(experiment)
     heads = load_heads(experiment.data, experiment.input)
     fold = split_by_patient(heads.index, experiment.data.folds, experiment.training.seed)
+    folder = open_run(experiment, runs)
     parts = []
     for number in range(experiment.data.folds):
-        part = folder / f"fold{number}" / "held_out.parquet"
+        part = folder / f"fold{number}" / HELD_OUT
         held_out = np.flatnonzero(fold == number)
         if not part.exists():
             rows = np.flatnonzero(fold != number)

@@ -14,8 +14,13 @@ from matplotlib.ticker import MaxNLocator
 
 CURVES_FILE = "curves.csv"
 
-SIDES = {"train": "#5b7083", "validation": "#c8553d", "test": "#3b7a57"}
-"""Sides of the split in the order they are drawn, each with its colour."""
+SIDES = {
+    "train": "#5b7083",
+    "validation_balanced": "#e3a08c",
+    "validation": "#c8553d",
+    "test": "#3b7a57",
+}
+"""Sides of the split as they are drawn, with their colours; a name that begins as another stands first."""
 
 
 def write_curves(metrics_csv: Path, folder: Path) -> None:
@@ -46,11 +51,11 @@ def write_curves(metrics_csv: Path, folder: Path) -> None:
 def _quantities(columns: list[str]) -> dict[str, list[str]]:
     """Quantity -> the sides it is known of: `train_loss`, `validation_loss` -> loss: train, validation."""
     quantities: dict[str, list[str]] = {}
-    for side in SIDES:
-        for column in columns:
-            if column.startswith(f"{side}_"):
-                quantities.setdefault(column.removeprefix(f"{side}_"), []).append(side)
-    return quantities
+    for column in columns:
+        side = next((side for side in SIDES if column.startswith(f"{side}_")), None)
+        if side is not None:
+            quantities.setdefault(column.removeprefix(f"{side}_"), []).append(side)
+    return {what: sorted(sides, key=list(SIDES).index) for what, sides in quantities.items()}
 
 
 def _draw(epochs: pd.DataFrame, quantity: str, sides: list[str], file: Path) -> None:
@@ -59,8 +64,8 @@ def _draw(epochs: pd.DataFrame, quantity: str, sides: list[str], file: Path) -> 
     axes = figure.add_subplot()
     for side in sides:
         known = epochs[["epoch", f"{side}_{quantity}"]].dropna()
-        numbers = known["epoch"] + 1  # people count epochs from 1
-        axes.plot(numbers, known[f"{side}_{quantity}"], marker="o", ms=4, color=SIDES[side], label=side)
+        numbers, label = known["epoch"] + 1, side.replace("_", ", ")  # people count epochs from 1
+        axes.plot(numbers, known[f"{side}_{quantity}"], marker="o", ms=4, color=SIDES[side], label=label)
     axes.set(xlabel="epoch", ylabel=name, title=f"{name} after each epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.25)

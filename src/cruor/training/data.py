@@ -1,10 +1,13 @@
-"""Prepared slices as tensors in memory, drawn and changed for training."""
+"""Prepared slices as tensors, from memory or from disk, drawn and changed for training."""
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -18,10 +21,78 @@ from cruor.preprocessing.channels import InputSettings, crop_head
 from cruor.preprocessing.crop import Box, cut_out
 from cruor.preprocessing.windows import Window
 from cruor.training.experiment import AugmentationSettings, DataSettings
-from cruor.training.prepare.store import LABELS, read_index, read_slices
+from cruor.training.prepare.store import LABELS, StoredSlice, read_index, read_slice, read_slices
 
 UNKNOWN_BLOOD = -1.0
 """Stands everywhere in the blood of a positive slice without a drawing."""
+
+
+@dataclass(frozen=True, eq=False)
+class Crop:
+    """One slice as a network is shown it.
+
+    Attributes:
+        hu: int16, (size, size), HU within the windows' bounds.
+        drawn: probability of blood x 255, uint8, (size, size); None where not drawn.
+    """
+
+    hu: NDArray[np.int16]
+    drawn: NDArray[np.uint8] | None
+
+
+class Crops(Protocol):
+    """The crops of an index, by row."""
+
+    def __getitem__(self, row: int) -> Crop:
+        """The crop of a row of the index."""
+
+
+@dataclass(frozen=True, eq=False)
+class CropsInMemory:
+    """Read and cropped once.
+
+    Attributes:
+        hu: int16, (slices, size, size).
+        drawn: by row, uint8, (size, size).
+    """
+
+    hu: NDArray[np.int16]
+    drawn: dict[int, NDArray[np.uint8]]
+
+    def __getitem__(self, row: int) -> Crop:
+        """The crop of a row of the index."""
+        return Crop(self.hu[row], self.drawn.get(row))
+
+
+@dataclass(frozen=True, eq=False)
+class CropsOnDisk:
+    """Read and cropped each time they are asked for. Small, since each process of a loader gets a copy.
+
+    Attributes:
+        files: prepared folder and file in it, of each study.
+        file: by row of the index, place in `files`.
+        row: by row of the index, row in that file.
+        settings: how slices are cropped.
+    """
+
+    files: tuple[tuple[Path, str], ...]
+    file: NDArray[np.int32]
+    row: NDArray[np.int32]
+    settings: InputSettings
+
+    def __getitem__(self, row: int) -> Crop:
+        """The crop of a row of the index.
+
+        Raises:
+            OSError: the study's file cannot be read; the message names it.
+        """
+        folder, file = self.files[self.file[row]]
+        try:
+            stored = read_slice(folder, file, int(self.row[row]))
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+            reason = f"{type(error).__name__}: {error}"
+            raise OSError(f"{folder / file}: cannot be read ({reason}); run `cruor prepare` again") from error
+        return crop_slice(stored, self.settings)
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,13 +101,11 @@ class Heads:
 
     Attributes:
         index: one row a slice, as in `prepare.store`, numbered from 0.
-        hu: int16, (slices, size, size), HU within the windows' bounds.
-        drawn: by row of the index, probability of blood x 255, uint8, (size, size).
+        crops: by row of the index.
     """
 
     index: pd.DataFrame
-    hu: NDArray[np.int16]
-    drawn: dict[int, NDArray[np.uint8]]
+    crops: Crops
 
     @property
     def labels(self) -> NDArray[np.float32]:
@@ -48,25 +117,54 @@ class Heads:
 def load_heads(
     data: DataSettings, settings: InputSettings, progress: Callable[[int], None] = lambda done: None
 ) -> Heads:
-    """Read every labelled slice of the prepared folders and crop it.
+    """Every labelled slice of the prepared folders, read and cropped now or when asked for (`in_memory`).
 
     Slices without a label for `any`, and patients that are left out, are not read.
+
+    Raises:
+        FileNotFoundError: a folder was not prepared, or a file of a study is missing.
     """
-    parts: list[pd.DataFrame] = []
-    crops: list[NDArray[np.int16]] = []
-    drawings: dict[int, NDArray[np.uint8]] = {}
-    for folder in map(Path, data.folders):
-        index = read_index(folder)
-        index = index[index["any"].notna() & ~index["patient_id"].isin(data.left_out_patients)]
-        parts.append(index)
-        for stored in read_slices(folder, index):
-            head, box = crop_head(stored.hu, settings)
-            if stored.drawn is not None:
-                size = settings.crop.size
-                drawings[len(crops)] = _crop_drawing(stored.drawn, stored.hu.shape, box, size)
-            crops.append(np.round(head).astype(np.int16))
-            progress(len(crops))
-    return Heads(pd.concat(parts, ignore_index=True), np.stack(crops), drawings)
+    parts = [(folder, _used_slices(data, folder)) for folder in map(Path, data.folders)]
+    index = pd.concat([part for _, part in parts], ignore_index=True)
+    if not data.in_memory:
+        return Heads(index, _crops_on_disk(parts, settings))
+    hu = np.empty((len(index), settings.crop.size, settings.crop.size), dtype=np.int16)
+    drawn: dict[int, NDArray[np.uint8]] = {}
+    stored = (one for folder, part in parts for one in read_slices(folder, part))
+    for row, crop in enumerate(crop_slice(one, settings) for one in stored):
+        hu[row] = crop.hu
+        if crop.drawn is not None:
+            drawn[row] = crop.drawn
+        progress(row + 1)
+    return Heads(index, CropsInMemory(hu, drawn))
+
+
+def _used_slices(data: DataSettings, folder: Path) -> pd.DataFrame:
+    index = read_index(folder)
+    return index[index["any"].notna() & ~index["patient_id"].isin(data.left_out_patients)]
+
+
+def _crops_on_disk(parts: list[tuple[Path, pd.DataFrame]], settings: InputSettings) -> CropsOnDisk:
+    files: list[tuple[Path, str]] = []
+    codes = []
+    for folder, part in parts:
+        code, names = pd.factorize(part["file"])
+        codes.append(code + len(files))
+        files += [(folder, str(name)) for name in names]
+    for folder, file in files:  # now, not hours later
+        if not (folder / file).exists():
+            raise FileNotFoundError(f"{folder / file}: is missing; run `cruor prepare` again")
+    rows = np.concatenate([part["row"].to_numpy() for _, part in parts])
+    return CropsOnDisk(tuple(files), np.concatenate(codes).astype(np.int32), rows.astype(np.int32), settings)
+
+
+def crop_slice(stored: StoredSlice, settings: InputSettings) -> Crop:
+    """Crop a slice as the reader does, and its drawing with it."""
+    head, box = crop_head(stored.hu, settings)
+    hu = np.round(head).astype(np.int16)
+    if stored.drawn is None:
+        return Crop(hu, None)
+    return Crop(hu, _crop_drawing(stored.drawn, stored.hu.shape, box, settings.crop.size))
 
 
 def _crop_drawing(drawn: NDArray[np.uint8], shape: tuple[int, ...], box: Box, size: int) -> NDArray[np.uint8]:
@@ -97,21 +195,35 @@ class SliceDataset(Dataset[tuple[Tensor, Tensor, Tensor]]):
     """
 
     def __init__(self, heads: Heads, rows: NDArray[np.int64]) -> None:
-        self.heads, self.labels, self.rows = heads, heads.labels, rows
+        # Without the index: each process of a loader gets a copy of what stands here.
+        self.crops, self.labels, self.rows = heads.crops, heads.labels[rows], rows
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, item: int) -> tuple[Tensor, Tensor, Tensor]:
-        row = int(self.rows[item])
-        hu = torch.from_numpy(self.heads.hu[row].astype(np.float32))[None]
-        labels = torch.from_numpy(self.labels[row])
-        drawn = self.heads.drawn.get(row)
+        crop = self.crops[int(self.rows[item])]
+        hu = torch.from_numpy(crop.hu.astype(np.float32))[None]
+        labels = torch.from_numpy(self.labels[item])
         if labels[0] == 0:
             return hu, labels, torch.zeros_like(hu)
-        if drawn is None:
+        if crop.drawn is None:
             return hu, labels, torch.full_like(hu, UNKNOWN_BLOOD)
-        return hu, labels, torch.from_numpy(drawn.astype(np.float32) / 255)[None]
+        return hu, labels, torch.from_numpy(crop.drawn.astype(np.float32) / 255)[None]
+
+
+class ValidationDataset(Dataset[tuple[Tensor, Tensor, Tensor]]):
+    """Rows of `Heads` as HU (1, s, s), labels (6,), and whether the row is of the balanced ones, bool."""
+
+    def __init__(self, heads: Heads, rows: NDArray[np.int64], balanced_rows: NDArray[np.int64]) -> None:
+        self.slices, self.balanced = SliceDataset(heads, rows), np.isin(rows, balanced_rows)
+
+    def __len__(self) -> int:
+        return len(self.slices)
+
+    def __getitem__(self, item: int) -> tuple[Tensor, Tensor, Tensor]:
+        hu, labels, _ = self.slices[item]
+        return hu, labels, torch.tensor(bool(self.balanced[item]))
 
 
 def augment(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, cast
@@ -26,6 +27,9 @@ class DataSettings:
         validation_side, test_side: names of sides in it; every other side is trained on. An empty name
             leaves that phase out.
         folds: of `cruor crossval`, which makes its own split.
+        in_memory: every slice is read and cropped once, before training; else when a batch asks for it,
+            which is slower and needs memory for the index alone.
+        workers: processes that read and crop slices while the network works; 0 does it in turn.
     """
 
     folders: tuple[str, ...]
@@ -34,6 +38,8 @@ class DataSettings:
     validation_side: str = "validation"
     test_side: str = "test"
     folds: int = 5
+    in_memory: bool = True
+    workers: int = 0
 
 
 @dataclass(frozen=True)
@@ -94,16 +100,29 @@ class TrainingSettings:
 class ValidationSettings:
     """The phase of validation, after each epoch, on the split's validation side.
 
+    Accuracy (at a probability of 0.5), loss and ROC-AUC are measured twice: `validation_<figure>` on all
+    slices, at natural prevalence, and `validation_balanced_<figure>` on every positive and as many
+    negatives, drawn once, as the paper does (section 2.3).
+
     Attributes:
-        balance: as many negatives as positives, drawn once (paper section 2.3); else all slices.
-        best_by: the checkpoint of the epoch with the best of it is kept as `best.ckpt`. `accuracy` is at
-            a probability of 0.5.
+        best_by: the checkpoint of the epoch with the best of this figure is kept as `best.ckpt`.
+        balance: the balanced figure is meant, else that of all slices.
         patience: training stops after so many epochs without a better one; 0 never stops early.
     """
 
     balance: bool = False
     best_by: Literal["accuracy", "loss", "roc_auc"] = "loss"
     patience: int = 0
+
+    @property
+    def watched(self) -> str:
+        """The column of metrics.csv that decides."""
+        return f"validation_{'balanced_' if self.balance else ''}{self.best_by}"
+
+    @property
+    def better(self) -> Literal["min", "max"]:
+        """Whether the lowest or the highest is the best."""
+        return "min" if self.best_by == "loss" else "max"
 
 
 @dataclass(frozen=True)
@@ -156,20 +175,53 @@ class Experiment:
     augmentation: AugmentationSettings = field(default_factory=AugmentationSettings)
 
 
+CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+"""What a run may be called: its name is a folder's."""
+
+LEAST: dict[str, dict[str, int]] = {
+    "data": {"folds": 2, "workers": 0},
+    "network": {"frozen_stages": 0, "dropout": 0},
+    "training": {
+        **dict.fromkeys(("epochs", "batch_size", "accumulate_batches", "step_epochs", "devices", "nodes"), 1),
+        **dict.fromkeys(("negatives_per_positive", "learning_rate", "momentum", "weight_decay"), 0),
+        **dict.fromkeys(("step_factor", "place_weight", "seed"), 0),
+    },
+    "validation": {"patience": 0},
+}
+"""Phase -> setting -> its lowest value."""
+
+
 def load_experiment(path: Path) -> Experiment:
     """Read an experiment.
 
     Raises:
-        ExperimentError: unreadable YAML, an unknown or missing key, or a value of the wrong type.
+        ExperimentError: unreadable YAML, an unknown or missing key, or a value of the wrong type or without
+            sense.
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ExperimentError(f"{path}: cannot be read as YAML: {error}") from error
     try:
-        return cast(Experiment, build_record(Experiment, content, str(path)))
+        experiment = cast(Experiment, build_record(Experiment, content, str(path)))
     except RecordError as error:
         raise ExperimentError(str(error)) from error
+    _check_sense(experiment, path)
+    return experiment
+
+
+def _check_sense(experiment: Experiment, path: Path) -> None:
+    """Refuse values that would fail, or do nothing, hours later."""
+    if not CODE.fullmatch(experiment.code):
+        wanted = "letters, digits, '.', '_' and '-' are wanted: it names a folder"
+        raise ExperimentError(f"{path}: code: {wanted}, not {experiment.code!r}")
+    if not experiment.data.folders:
+        raise ExperimentError(f"{path}: data: folders: at least one prepared folder is wanted")
+    for phase, least in LEAST.items():
+        for name, lowest in least.items():
+            value = getattr(getattr(experiment, phase), name)
+            if not value >= lowest:
+                raise ExperimentError(f"{path}: {phase}: {name}: at least {lowest} is wanted, not {value}")
 
 
 def save_experiment(experiment: Experiment, path: Path) -> None:

@@ -42,7 +42,6 @@ from cruor.training.calibration import (
     outputs_of,
     score_studies,
 )
-from cruor.training.crossval import OUT_OF_FOLD
 from cruor.training.data import load_heads
 from cruor.training.evaluation.metrics import (
     Estimate,
@@ -56,10 +55,11 @@ from cruor.training.evaluation.metrics import (
 )
 from cruor.training.experiment import Experiment, ExperimentError, load_experiment
 from cruor.training.graph import WeightStore, load_network, map_scale, store_in_half, write_graph
-from cruor.training.run import (
+from cruor.training.runs import (
     EXPERIMENT_FILE,
     FINISHED_FILE,
     MADE_BY_FILE,
+    OUT_OF_FOLD,
     PREDICTIONS_FILE,
     TEST,
     VALIDATION,

@@ -9,10 +9,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
-from cruor.training.data import Heads, SliceDataset, draw_epoch
+from cruor.training.data import Heads, SliceDataset, ValidationDataset, draw_epoch
 from cruor.training.experiment import Experiment
+
+Slices = Dataset[tuple[Tensor, Tensor, Tensor]]
 
 
 class HeadsData(lightning.LightningDataModule):
@@ -30,9 +32,9 @@ class HeadsData(lightning.LightningDataModule):
     ) -> None:
         super().__init__()
         self.heads, self.rows, self.settings = heads, rows, experiment.training
-        self.validation_rows = validation_rows
-        if validation_rows is not None and experiment.validation.balance:
-            self.validation_rows = draw_epoch(heads.labels[:, 0], validation_rows, 1.0, self.settings.seed)
+        self.validation_rows, self.workers = validation_rows, experiment.data.workers
+        if validation_rows is not None:
+            self.balanced_rows = draw_epoch(heads.labels[:, 0], validation_rows, 1.0, self.settings.seed)
 
     def epoch_rows(self, epoch: int) -> NDArray[np.int64]:
         """Rows of an epoch over all devices, shuffled."""
@@ -55,13 +57,23 @@ class HeadsData(lightning.LightningDataModule):
         rows = self.epoch_rows(epoch)
         mine = rows[: len(rows) // devices * devices][rank::devices]
         seed = (self.settings.seed * 1000 + epoch) * devices + rank
-        return SeededLoader(SliceDataset(self.heads, mine), seed, self.settings.batch_size)
+        return SeededLoader(SliceDataset(self.heads, mine), seed, self.settings.batch_size, self.workers)
 
     def val_dataloader(self) -> Any:
         """The validation side in order; nothing where there is none."""
         if self.validation_rows is None:
             return []
-        return DataLoader(SliceDataset(self.heads, self.validation_rows), batch_size=self.settings.batch_size)
+        slices = ValidationDataset(self.heads, self.validation_rows, self.balanced_rows)
+        return slice_loader(slices, self.settings.batch_size, self.workers)
+
+
+def slice_loader(slices: Slices, batch_size: int, workers: int) -> DataLoader[tuple[Tensor, Tensor, Tensor]]:
+    """Batches in order; `workers` processes read ahead, and change nothing of what is read."""
+    return DataLoader(slices, batch_size=batch_size, num_workers=workers, pin_memory=_to_gpu(workers))
+
+
+def _to_gpu(workers: int) -> bool:
+    return workers > 0 and torch.cuda.is_available()
 
 
 class SeededLoader(DataLoader[tuple[Tensor, Tensor, Tensor]]):
@@ -71,8 +83,8 @@ class SeededLoader(DataLoader[tuple[Tensor, Tensor, Tensor]]):
     later epochs twice, that of a resumed epoch once.
     """
 
-    def __init__(self, slices: SliceDataset, seed: int, batch_size: int) -> None:
-        super().__init__(slices, batch_size=batch_size)
+    def __init__(self, slices: SliceDataset, seed: int, batch_size: int, workers: int) -> None:
+        super().__init__(slices, batch_size, num_workers=workers, pin_memory=_to_gpu(workers))
         self.seed = seed
 
     def __iter__(self) -> Any:

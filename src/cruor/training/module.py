@@ -7,7 +7,8 @@ from typing import Any
 import lightning
 import torch
 from torch import Tensor, nn
-from torchmetrics.classification import BinaryAccuracy, BinaryAUROC
+from torchmetrics.classification import BinaryAccuracy
+from torchmetrics.functional.classification import binary_accuracy, binary_auroc
 
 from cruor.training.data import augment, channels_of
 from cruor.training.experiment import Experiment, TrainingSettings
@@ -19,6 +20,21 @@ def masked_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """Binary cross-entropy over the labels that are known (not NaN); both (n, 6)."""
     known = ~labels.isnan()
     return nn.functional.binary_cross_entropy_with_logits(logits[known], labels[known])
+
+
+def validation_figures(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    """Loss, and of the first output accuracy at 0.5 and ROC-AUC, which needs slices of both kinds.
+
+    Args:
+        logits: (n, outputs).
+        labels: (n, outputs), 1, 0 or NaN; of the first output all are known.
+    """
+    chance, truth = logits[:, 0].sigmoid(), labels[:, 0].int()
+    return {
+        "loss": masked_loss(logits, labels),
+        "accuracy": binary_accuracy(chance, truth),
+        "roc_auc": binary_auroc(chance, truth),
+    }
 
 
 class PlaceLoss(nn.Module):
@@ -75,8 +91,7 @@ class SliceModule(lightning.LightningModule):
         self.asked = [LABELS.index(output) for output in network.outputs]
         self.place_loss = PlaceLoss() if experiment.training.place_weight else None
         self.train_accuracy = BinaryAccuracy()
-        self.validation_accuracy = BinaryAccuracy()
-        self.validation_roc_auc = BinaryAUROC()
+        self.validated: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def forward(self, hu: Tensor) -> tuple[Tensor, Tensor | None]:
         """(n, 1, s, s) HU -> (n, outputs) logits and (n, outputs, h, w) maps, where the network has them."""
@@ -100,14 +115,18 @@ class SliceModule(lightning.LightningModule):
         return loss
 
     def validation_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_index: int) -> None:
-        """Loss, accuracy at 0.5 and ROC-AUC, the last two of `any`, without augmentation."""
-        hu, labels, _ = batch
-        logits = self(hu)[0].float()
-        self._log("validation_loss", masked_loss(logits, labels[:, self.asked]), len(hu))
-        for name in ("accuracy", "roc_auc"):
-            metric = getattr(self, f"validation_{name}")
-            metric(logits[:, 0].sigmoid(), labels[:, 0].int())
-            self._log(f"validation_{name}", metric, len(hu))
+        """Keep the logits of a batch, without augmentation, for the epoch's end."""
+        hu, labels, balanced = batch
+        self.validated.append((self(hu)[0].float(), labels[:, self.asked], balanced))
+
+    def on_validation_epoch_end(self) -> None:
+        """Measure the epoch: over all slices, and over the balanced ones."""
+        logits, labels, balanced = map(torch.cat, zip(*self.validated, strict=True))
+        self.validated.clear()
+        for name, value in validation_figures(logits, labels).items():
+            self._log(f"validation_{name}", value, len(logits))
+        for name, value in validation_figures(logits[balanced], labels[balanced]).items():
+            self._log(f"validation_balanced_{name}", value, len(logits))
 
     def _log(self, name: str, value: Any, batch_size: int) -> None:
         self.log(name, value, on_step=False, on_epoch=True, batch_size=batch_size, sync_dist=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import importlib.metadata
 import json
 import logging
@@ -20,26 +21,28 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from cruor.training.costs import count_flops, count_parameters, measure_energy
 from cruor.training.curves import write_curves
 from cruor.training.data import Heads, SliceDataset, load_heads
 from cruor.training.experiment import Experiment, ExperimentError, load_experiment, save_experiment
-from cruor.training.loading import HeadsData
+from cruor.training.loading import HeadsData, slice_loader
 from cruor.training.module import SliceModule
+from cruor.training.networks import build_network
 from cruor.training.prepare.store import LABELS, write_table
+from cruor.training.runs import (
+    BEST_CHECKPOINT,
+    EXPERIMENT_FILE,
+    FINISHED_FILE,
+    LAST_CHECKPOINT,
+    MADE_BY_FILE,
+    METRICS_FILE,
+    PREDICTIONS_FILE,
+    TEST,
+    TRAIN,
+    VALIDATION,
+)
 from cruor.training.splits import check_no_patient_on_two_sides, read_split
-
-EXPERIMENT_FILE = "experiment.yaml"
-MADE_BY_FILE = "made_by.json"
-LAST_CHECKPOINT, BEST_CHECKPOINT = "last.ckpt", "best.ckpt"
-METRICS_FILE = "metrics.csv"
-PREDICTIONS_FILE = "predictions.parquet"
-FINISHED_FILE = "finished.json"
-
-TRAIN, VALIDATION, TEST = "train", "validation", "test"
-"""What a side of the split is used for; an experiment says which side is which."""
 
 PRECISIONS: dict[str, Any] = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 
@@ -79,15 +82,19 @@ def train(experiment_file: Path, runs: Path) -> Path:
             split does not fit the data.
     """
     experiment = load_experiment(experiment_file)
-    folder = open_run(experiment, runs)
+    check_code(experiment, runs)
     last_file = PREDICTIONS_FILE if experiment.data.split else FINISHED_FILE
-    if (folder / last_file).exists():
+    if (runs / experiment.code / last_file).exists():
+        folder = runs / experiment.code
         raise ExperimentError(f"{folder} is finished and never overwritten; give the experiment another code")
+    check_network(experiment)
     heads = load_heads(experiment.data, experiment.input)
     if not experiment.data.split:
+        folder = open_run(experiment, runs)
         fit(experiment, heads, np.arange(len(heads.index)), folder)
         return folder
     sides = experiment_sides(experiment, heads.index)
+    folder = open_run(experiment, runs)
     rows = {side: np.flatnonzero(sides == side) for side in (TRAIN, VALIDATION, TEST)}
     module = fit(experiment, heads, rows[TRAIN], folder, rows[VALIDATION] if len(rows[VALIDATION]) else None)
     if not getattr(rank_zero_only, "rank", 0):  # of several processes the first alone
@@ -99,8 +106,9 @@ def experiment_sides(experiment: Experiment, index: pd.DataFrame) -> NDArray[np.
     """TRAIN, VALIDATION or TEST for each slice, by the experiment's split file.
 
     Raises:
-        ExperimentError: a side has no patients, or no slices with hemorrhage to train on.
-        ValueError: the split file cannot be used, or names not every patient.
+        ExperimentError: a side has no patients, no slices with hemorrhage to train on, or of one kind only
+            to validate on.
+        SplitError: the split file cannot be used, or names not every patient.
     """
     data = experiment.data
     side = read_split(Path(data.split), index)
@@ -114,9 +122,37 @@ def experiment_sides(experiment: Experiment, index: pd.DataFrame) -> NDArray[np.
     rows = {phase: np.flatnonzero(sides == phase) for phase in (TRAIN, VALIDATION, TEST)}
     check_no_patient_on_two_sides(index, rows[TRAIN], np.flatnonzero(sides != TRAIN))
     check_no_patient_on_two_sides(index, rows[VALIDATION], rows[TEST])
-    if not (index["any"].to_numpy()[rows[TRAIN]] == 1).any():
+    positive = index["any"].to_numpy() == 1
+    if not positive[rows[TRAIN]].any():
         raise ExperimentError(f"{data.split}: no slice with hemorrhage is left to train on")
+    kinds = len(set(positive[rows[VALIDATION]].tolist()))
+    if kinds == 1:
+        raise ExperimentError(
+            f"{data.split}: side {data.validation_side!r} needs slices with and without hemorrhage "
+            "to validate on; give it more patients"
+        )
     return sides
+
+
+def check_code(experiment: Experiment, runs: Path) -> None:
+    """Refuse a code that another experiment has.
+
+    Raises:
+        ExperimentError: the run folder holds another experiment.
+    """
+    folder = runs / experiment.code
+    resolved = folder / EXPERIMENT_FILE
+    if resolved.exists() and load_experiment(resolved) != experiment:
+        raise ExperimentError(f"{folder} holds another experiment of this code; give yours another code")
+
+
+def check_network(experiment: Experiment) -> None:
+    """Build the network once before anything is read, and before its code is used up.
+
+    Raises:
+        ExperimentError: an unknown network, an input that it cannot take, or weights that cannot be had.
+    """
+    build_network(experiment.network, len(experiment.input.windows_hu), experiment.input.crop.size)
 
 
 def open_run(experiment: Experiment, runs: Path) -> Path:
@@ -125,14 +161,14 @@ def open_run(experiment: Experiment, runs: Path) -> Path:
     Raises:
         ExperimentError: the folder holds another experiment.
     """
+    check_code(experiment, runs)
     folder = runs / experiment.code
     resolved = folder / EXPERIMENT_FILE
     if resolved.exists():
-        if load_experiment(resolved) != experiment:
-            raise ExperimentError(f"{folder} holds another experiment of this code; give yours another code")
         return folder
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / MADE_BY_FILE).write_text(json.dumps(provenance(), indent=2), encoding="utf-8")
+    begun = {"date": datetime.datetime.now(datetime.UTC).date().isoformat(), **provenance()}
+    (folder / MADE_BY_FILE).write_text(json.dumps(begun, indent=2), encoding="utf-8")
     save_experiment(experiment, resolved)  # last: a folder that holds it is complete
     return folder
 
@@ -188,8 +224,9 @@ def predict_logits(module: SliceModule, heads: Heads, rows: NDArray[np.int64]) -
     """(len(rows), outputs) logits, without augmentation."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     module = module.to(device)
-    size = module.experiment.training.batch_size
-    batches = DataLoader(SliceDataset(heads, rows), batch_size=size)
+    settings = module.experiment
+    slices = SliceDataset(heads, rows)
+    batches = slice_loader(slices, settings.training.batch_size, settings.data.workers)
     logits = [module(hu.to(device))[0].float().cpu() for hu, _, _ in batches]
     module.cpu()
     return torch.cat(logits).numpy()
@@ -210,22 +247,25 @@ def logit_columns(logits: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]
 def provenance() -> dict[str, Any]:
     """What made a run: git commit, package versions, machine."""
     packages = ("cruor", "torch", "torchvision", "timm", "effdet", "lightning", "numpy")
-    try:
-        commit = subprocess.run(
-            ["git", "rev-parse", "HEAD"],
-            capture_output=True,
-            text=True,
-            check=True,
-            cwd=Path(__file__).parent,
-        ).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        commit = None
+    changed = _git("status", "--porcelain", "--untracked-files=no", ".")
     return {
-        "commit": commit,
+        "commit": _git("rev-parse", "HEAD"),
+        "changed_since_commit": None if changed is None else bool(changed),
         "packages": {name: importlib.metadata.version(name) for name in packages},
         "python": platform.python_version(),
         "machine": platform.processor() or platform.machine(),
     }
+
+
+def _git(*arguments: str) -> str | None:
+    """What git says of the code; None without git, or where the code stands in no repository."""
+    try:
+        told = subprocess.run(
+            ["git", *arguments], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[1]
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return told.stdout.strip()
 
 
 def _trainer(experiment: Experiment, folder: Path, *, validated: bool) -> lightning.Trainer:
@@ -258,7 +298,7 @@ def _callbacks(experiment: Experiment, folder: Path, *, validated: bool) -> list
     callbacks: list[Callback] = [EpochTable(folder / METRICS_FILE), RichProgressBar()]
     if validated:
         settings = experiment.validation
-        watched, mode = f"validation_{settings.best_by}", "min" if settings.best_by == "loss" else "max"
+        watched, mode = settings.watched, settings.better
         callbacks.append(
             ModelCheckpoint(folder, "best", monitor=watched, mode=mode, enable_version_counter=False)
         )

@@ -4,30 +4,19 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from cruor.training.networks.effclass import SIZE, EffClass
 from tests.training.networks.figures import Figures
+from tests.training.networks.samples import lively
 
 CLOSE = {"rtol": 1e-9, "atol": 1e-9}
 
 
 @pytest.fixture(scope="module")
 def network() -> EffClass:
-    """In double precision, with no weight or statistic left at a value that hides what it does."""
     torch.manual_seed(4)
-    network = EffClass().train()
-    for name, parameter in network.named_parameters():
-        if name.endswith("edge_weights"):
-            nn.init.uniform_(parameter, -0.2, 1.5)
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.momentum = 1.0  # the statistics become those of the pass below: no level fades out
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-            nn.init.normal_(module.bias, std=0.3)
-    with torch.no_grad():
-        network(torch.randn(2, 3, SIZE, SIZE))
-    return network.double().eval()
+    return lively(EffClass(), SIZE).double()
 
 
 @pytest.fixture(scope="module")

@@ -110,14 +110,15 @@ def write_graph(
     """Write model.onnx: large weights stored small, computed in single precision."""
     size, windows = experiment.input.crop.size, len(experiment.input.windows_hu)
     channels = torch.zeros(2, windows, size, size)
+    exported = _Exported(network).eval()
     with torch.inference_mode():
-        _, maps = network.logits_and_maps(channels)
+        outputs = exported(channels)
     torch.onnx.export(
-        _Exported(network).eval(),
+        exported,
         (channels,),
         str(file),
         input_names=[INPUT],
-        output_names=[LOGITS] if maps is None else [LOGITS, MAPS],
+        output_names=[LOGITS, MAPS][: len(outputs)],
         dynamic_shapes={"channels": {0: torch.export.Dim("slices")}},
         dynamo=True,
         external_data=False,

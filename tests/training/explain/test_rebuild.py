@@ -17,7 +17,7 @@ from cruor.bundle.manifest import BundleError
 from cruor.bundle.model import MODEL_FILE, SHIPPED, Bundle, open_bundle
 from cruor.training.explain.explainer import empty_network, open_explainer
 from cruor.training.explain.rebuild import check_against_graph, constants, fill_from_graph
-from cruor.training.export import store_in_half
+from cruor.training.graph import STORES
 
 
 class Fusion(nn.Module):
@@ -78,8 +78,9 @@ def trained() -> Mixed:
             nn.init.uniform_(module.weight, 0.5, 2)
             nn.init.normal_(module.bias)
     nn.init.zeros_(network.without.bias)
-    for fusion in (network.fusion, network.other_fusion):
-        nn.init.uniform_(fusion.edge_weights, 0.2, 2)
+    # The exporter leaves out a multiplication by 1; a weight below 0 counts as 0.
+    network.fusion.edge_weights.data = torch.tensor([1.0, 0.4])
+    network.other_fusion.edge_weights.data = torch.tensor([-0.3, 1.7])
     network(torch.randn(4, 3, 16, 16))
     return network.eval()
 
@@ -112,10 +113,6 @@ def changed(graph: Path, folder: Path, change: object) -> Path:
     return folder / MODEL_FILE
 
 
-def weight_of(model: onnx.ModelProto, name: str) -> onnx.TensorProto:
-    return next(weight for weight in model.graph.initializer if weight.name == name)
-
-
 class TestFilling:
     def test_the_graph_has_lost_what_is_put_back(self, graph: Path) -> None:
         names = {weight.name for weight in onnx.load(str(graph)).graph.initializer}
@@ -134,32 +131,18 @@ class TestFilling:
         assert all(parameter.requires_grad for parameter in network.parameters())
         assert not network[0].training
 
-    def test_weights_in_half_precision_are_taken_as_the_graph_computes_with_them(
-        self, graph: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    @pytest.mark.parametrize("store", STORES)
+    def test_weights_that_are_stored_small_are_taken_as_the_graph_computes_with_them(
+        self, store: str, graph: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("cruor.training.export.HALF_FROM", 16)
-        half = changed(graph, tmp_path, store_in_half)
-        session = onnxruntime.InferenceSession(str(half))
+        monkeypatch.setattr("cruor.training.graph.LARGE_FROM", 16)
+        small = changed(graph, tmp_path, STORES[store])
+        session = onnxruntime.InferenceSession(str(small))
         expected = session.run(None, {"channels": some_channels()})[0]
-        found = logits_of(fill_from_graph(Mixed(), half), some_channels())
-        np.testing.assert_allclose(found, expected, atol=1e-4)
-
-    def test_weights_in_8_bit_are_taken_as_the_graph_computes_with_them(
-        self, graph: Path, tmp_path: Path
-    ) -> None:
-        def to_8_bit(model: onnx.ModelProto) -> None:
-            weight = weight_of(model, "network.biased.weight")
-            values = numpy_helper.to_array(weight)
-            scale = np.float32(np.abs(values).max() / 127)
-            weight.CopyFrom(numpy_helper.from_array(np.round(values / scale).astype(np.int8), "w8"))
-            model.graph.initializer.append(numpy_helper.from_array(scale, "scale"))
-            node = helper.make_node("DequantizeLinear", ["w8", "scale"], ["network.biased.weight"])
-            model.graph.node.insert(0, node)
-
-        file = changed(graph, tmp_path, to_8_bit)
-        expected = onnxruntime.InferenceSession(str(file)).run(None, {"channels": some_channels()})[0]
-        found = logits_of(fill_from_graph(Mixed(), file), some_channels())
-        np.testing.assert_allclose(found, expected, atol=1e-4)
+        found = logits_of(fill_from_graph(Mixed(), small), some_channels())
+        moved = np.abs(expected - logits_of(fill_from_graph(Mixed(), graph), some_channels())).max()
+        assert moved > 0
+        np.testing.assert_allclose(found, expected, rtol=0, atol=moved / 3)
 
     def test_a_weight_that_is_not_there_is_named(self, graph: Path) -> None:
         class Larger(Mixed):

@@ -144,14 +144,31 @@ def _fill_fusions(network: nn.Module, model: onnx.ModelProto, values: Values, ta
     """
     fusions = [(name, w) for name, w in network.named_parameters() if name.endswith(FUSION_WEIGHTS)]
     fusions = [(name, weights) for name, weights in fusions if PREFIX + name not in values]
-    multiplied = (name for node in model.graph.node if node.op_type == "Mul" for name in node.input)
-    scalars = [float(values[name].item()) for name in multiplied if name in values and values[name].size == 1]
+    scalars = _fusion_weights(model, values)
     if len(scalars) != sum(weights.numel() for _, weights in fusions):
         return  # the weights are then missed by name, in words
     for name, weights in fusions:
         own, scalars = scalars[: weights.numel()], scalars[weights.numel() :]
         weights.data.copy_(torch.tensor(own).reshape(weights.shape))
         taken.add(name)
+
+
+def _fusion_weights(model: onnx.ModelProto, values: Values) -> list[float]:
+    """What each feature map is multiplied by before it is divided by the sum of the fusion's weights.
+
+    The exporter leaves out a multiplication by 1.
+    """
+
+    def scalar(node: onnx.NodeProto | None, kind: str) -> float | None:
+        constants = [values[name] for name in node.input if name in values] if node is not None else []
+        if node is None or node.op_type != kind or len(constants) != 1 or constants[0].size != 1:
+            return None
+        return float(constants[0].item())
+
+    makers = {name: node for node in model.graph.node for name in node.output}
+    divided = [node for node in model.graph.node if scalar(node, "Div") is not None]
+    factors = [scalar(makers.get(node.input[0]), "Mul") for node in divided]
+    return [1.0 if factor is None else factor for factor in factors]
 
 
 def _statistics(network: nn.Module, values: Values) -> list[tuple[str, Tensor]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from cruor.training.experiment import ExperimentError, NetworkSettings
@@ -13,33 +14,52 @@ from cruor.training.networks.effclass import EffClass
 from cruor.training.networks.effclass_variants import EffClassFc, EffClassMended
 from cruor.training.networks.first_weights import load_file
 from cruor.training.networks.lite0 import Lite0, load_imagenet
-from cruor.training.networks.pooled import Pooled
-from cruor.training.networks.resnet import ResNet
+from cruor.training.networks.pooled import Pooled, timm_backbone
+from cruor.training.networks.resnet import RGB, ResNet
 
-RGB = 3
-
-Builder = Callable[[NetworkSettings, int, bool], SliceNetwork]
-"""Settings, number of windows, whether to fetch pretrained weights -> the network."""
+PRETRAINED, RANDOM = "imagenet", "random"
+"""First weights by name; any other is a file."""
 
 
-def _lite0(settings: NetworkSettings, windows: int, pretrained: bool) -> SliceNetwork:
-    network = Lite0(settings.frozen_stages, settings.dropout, windows)
-    if pretrained:
+@dataclass(frozen=True)
+class Wanted:
+    """What a network is built for.
+
+    Attributes:
+        settings: of the experiment.
+        windows, size: channels, and rows and columns, of the input.
+        pretrained: whether to fetch pretrained weights.
+    """
+
+    settings: NetworkSettings
+    windows: int
+    size: int
+    pretrained: bool
+
+
+def _lite0(wanted: Wanted) -> SliceNetwork:
+    network = Lite0(wanted.settings.frozen_stages, wanted.settings.dropout, wanted.windows)
+    if wanted.pretrained:
         load_imagenet(network)
     return network
 
 
-NETWORKS: dict[str, Builder] = {
+def _timm(wanted: Wanted) -> SliceNetwork:
+    name = wanted.settings.backbone
+    return Pooled(
+        timm_backbone(name, wanted.windows, wanted.size, wanted.pretrained), wanted.settings.dropout
+    )
+
+
+NETWORKS: dict[str, Callable[[Wanted], SliceNetwork]] = {
     "lite0": _lite0,
-    "timm": lambda settings, windows, pretrained: Pooled(
-        settings.backbone, windows, settings.dropout, pretrained
-    ),
-    "effclass": lambda settings, windows, pretrained: EffClass(pretrained),
-    "effclass-mended": lambda settings, windows, pretrained: EffClassMended(pretrained),
-    "effclass-fc": lambda settings, windows, pretrained: EffClassFc(pretrained),
-    "resnet18": lambda settings, windows, pretrained: ResNet(18, windows, pretrained),
-    "resnet34": lambda settings, windows, pretrained: ResNet(34, windows, pretrained),
-    "resnet50": lambda settings, windows, pretrained: ResNet(50, windows, pretrained),
+    "timm": _timm,
+    "effclass": lambda wanted: EffClass(wanted.pretrained),
+    "effclass-mended": lambda wanted: EffClassMended(wanted.pretrained),
+    "effclass-fc": lambda wanted: EffClassFc(wanted.pretrained),
+    "resnet18": lambda wanted: ResNet(18, wanted.windows, wanted.pretrained),
+    "resnet34": lambda wanted: ResNet(34, wanted.windows, wanted.pretrained),
+    "resnet50": lambda wanted: ResNet(50, wanted.windows, wanted.pretrained),
 }
 """Name in an experiment -> what builds it."""
 
@@ -53,32 +73,46 @@ def build_network(settings: NetworkSettings, windows: int, size: int) -> SliceNe
         size: rows and columns of the input.
 
     Raises:
-        ExperimentError: an unknown network, an input that it cannot take, or weights that cannot be had.
+        ExperimentError: an unknown network, settings that are not its own, an input that it cannot take, or
+            weights that cannot be had.
     """
     _check(settings, windows, size)
-    try:
-        network = NETWORKS[settings.name](settings, windows, settings.weights == "imagenet")
-        if settings.weights not in ("imagenet", "random"):
-            load_file(network, Path(settings.weights))
-    except ValueError as error:
-        raise ExperimentError(str(error)) from error
-    except Exception as error:  # libraries that fetch weights raise what their way of fetching raises
-        raise ExperimentError(
-            f"weights 'imagenet' of {settings.name!r} cannot be fetched ({type(error).__name__}); connect once, "
-            "give weights: FILE, or weights: random"
-        ) from error
+    build = NETWORKS[settings.name]
+    if settings.weights == PRETRAINED:
+        return _build_pretrained(Wanted(settings, windows, size, pretrained=True))
+    network = build(Wanted(settings, windows, size, pretrained=False))
+    if settings.weights != RANDOM:
+        load_file(network, Path(settings.weights))
     return network
 
 
-def _check(settings: NetworkSettings, windows: int, size: int) -> None:
-    if settings.name not in NETWORKS:
-        near = difflib.get_close_matches(settings.name, NETWORKS, n=1)
-        advice = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(NETWORKS)}"
-        raise ExperimentError(f"network {settings.name!r} is not known; {advice}")
-    if settings.name.startswith("effclass") and (windows, size) != (RGB, EFFCLASS_SIZE):
+def _build_pretrained(wanted: Wanted) -> SliceNetwork:
+    name = wanted.settings.name
+    try:
+        return NETWORKS[name](wanted)
+    except ExperimentError:
+        raise
+    except Exception as error:  # libraries that fetch weights raise what their way of fetching raises
+        reason = str(error).partition("\n")[0]
         raise ExperimentError(
-            f"network {settings.name!r} takes {RGB} windows and a size of {EFFCLASS_SIZE}, "
-            f"not {windows} and {size}"
+            f"weights {PRETRAINED!r} of {name!r} cannot be fetched ({type(error).__name__}: {reason}); "
+            f"connect once, put the files where torch.hub looks for them, or give weights: FILE or {RANDOM}"
+        ) from error
+
+
+def _check(settings: NetworkSettings, windows: int, size: int) -> None:
+    name = settings.name
+    if name not in NETWORKS:
+        near = difflib.get_close_matches(name, NETWORKS, n=1)
+        advice = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(NETWORKS)}"
+        raise ExperimentError(f"network {name!r} is not known; {advice}")
+    if name.startswith("effclass") and (windows, size) != (RGB, EFFCLASS_SIZE):
+        raise ExperimentError(
+            f"network {name!r} takes {RGB} windows and a size of {EFFCLASS_SIZE}, not {windows} and {size}"
         )
-    if settings.frozen_stages and settings.name != "lite0":
-        raise ExperimentError(f"frozen_stages is of lite0 alone; leave it out of {settings.name!r}")
+    if settings.frozen_stages and name != "lite0":
+        raise ExperimentError(f"frozen_stages is of lite0 alone; leave it out of {name!r}")
+    if bool(settings.backbone) != (name == "timm"):
+        raise ExperimentError(
+            f"network {name!r}: backbone is a name in timm, and of the network 'timm' alone"
+        )

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import torch
-from effdet import create_model
+from effdet import EfficientDet, create_model
 from torch import Tensor, nn
-from torchvision.models import resnet18
 
-from cruor.training.networks.base import SliceNetwork
-from cruor.training.networks.resnet import PRETRAINED, resnet_features
-from cruor.training.networks.two_units import one_logit, yes_map
+from cruor.training.networks.resnet import EndsInResNet, two_unit_resnet
 
 DETECTOR = "efficientdet_d0"
 SIZE = 512
 """Rows and columns of the input (section 2.3); the BiFPN then gives 64, 32, 16, 8 and 4."""
 
 
-class EffClass(SliceNetwork):
+class EffClass(EndsInResNet):
     """EfficientDet-D0 without its heads, transposed convolutions, convolutions, ResNet-18 (Figure A7).
 
     Nothing non-linear stands between the transposed convolutions and ResNet-18: by the figures
@@ -24,8 +21,6 @@ class EffClass(SliceNetwork):
     "244 x 224"), but with holes: `deconv3` (stride 9, dilation 6) never writes more than one pixel in
     nine, `deconv4` (stride 8, dilation 7, 4 x 4 in) about one in four; the rest is bias.
     """
-
-    outputs = ("any",)
 
     def __init__(self, pretrained: bool = False) -> None:
         """Build the network.
@@ -46,14 +41,7 @@ class EffClass(SliceNetwork):
         self.conv0 = nn.Conv2d(42, 16, kernel_size=5, padding=2)
         self.conv1 = nn.Conv2d(16, 3, kernel_size=3, padding=1)
         # Step 5: ResNet-18 with its last layer cut to two outputs.
-        self.resnet = resnet18(weights=PRETRAINED if pretrained else None)
-        self.resnet.fc = nn.Linear(self.resnet.fc.in_features, 2)
-
-    @property
-    def cam_layer(self) -> nn.Module:
-        """The last block of ResNet-18's layer4: where the paper's Grad-CAM looks."""
-        block: nn.Module = self.resnet.layer4[-1]
-        return block
+        self.resnet = two_unit_resnet(18, pretrained)
 
     def upsampled(self, channels: Tensor) -> list[Tensor]:
         """(n, 3, 512, 512) -> the five feature maps at (n, 16 | 12 | 8 | 4 | 2, 224, 224)."""
@@ -61,33 +49,19 @@ class EffClass(SliceNetwork):
         deconvs = (self.deconv0, self.deconv1, self.deconv2, self.deconv3, self.deconv4)
         return [deconv(feature) for deconv, feature in zip(deconvs, features, strict=True)]
 
-    def last_features(self, channels: Tensor) -> Tensor:
-        """(n, 3, 512, 512) windows normalised by mean 0.5 and deviation 0.5 -> (n, 512, 7, 7)."""
-        joined = torch.cat(self.upsampled(channels), dim=1)
-        return resnet_features(self.resnet, self.conv1(self.conv0(joined)))
-
-    def two_logits(self, features: Tensor) -> Tensor:
-        """(n, 512, h, w) last features -> (n, 2): the paper's outputs before the softmax."""
-        logits: Tensor = self.resnet.fc(features.mean((2, 3)))
-        return logits
-
-    def logits_and_maps(self, channels: Tensor) -> tuple[Tensor, Tensor]:
-        """(n, 3, 512, 512) -> (n, 1) logit z_yes - z_no, and the map of z_yes, (n, 1, 7, 7).
-
-        The sigmoid of that logit is the softmax over the two outputs. Grad-CAM's target is the output of
-        hemorrhage, as in the paper.
-        """
-        features = self.last_features(channels)
-        return one_logit(self.two_logits(features)), yes_map(features, self.resnet.fc)
-
-    def probability(self, channels: Tensor) -> Tensor:
-        """(n, 3, 512, 512) -> (n,) probability of hemorrhage."""
-        return self.logits_and_maps(channels)[0][:, 0].sigmoid()
+    def images(self, channels: Tensor) -> Tensor:
+        """(n, 3, 512, 512) windows normalised by mean 0.5 and deviation 0.5 -> (n, 3, 224, 224)."""
+        images: Tensor = self.conv1(self.conv0(torch.cat(self.upsampled(channels), dim=1)))
+        return images
 
 
-def headless_detector(pretrained: bool) -> nn.Module:
-    """EfficientDet-D0 whose heads hand on the five feature maps of the BiFPN (Figure A4)."""
-    detector: nn.Module = create_model(DETECTOR, pretrained=pretrained, pretrained_backbone=False)
+def headless_detector(pretrained: bool) -> EfficientDet:
+    """EfficientDet-D0 whose heads hand on the five feature maps of the BiFPN (Figure A4).
+
+    Pretrained is the whole detector, as the text says. Figure A4's call, as it stands, would fetch
+    ImageNet weights for the backbone alone and leave the BiFPN random.
+    """
+    detector = create_model(DETECTOR, pretrained=pretrained, pretrained_backbone=False)
     detector.box_net = nn.Identity()
     detector.class_net = nn.Identity()
     return detector

@@ -5,86 +5,123 @@ from __future__ import annotations
 import pickle
 from pathlib import Path
 
+import safetensors.torch
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from cruor.training.experiment import ExperimentError
+
 COUNTER = "num_batches_tracked"
-LIGHTNING_PREFIX = "network."
+RUN_PREFIX = "network."
+"""Of the network's tensors in a run's checkpoint; what stands beside them is of its losses."""
 
 BACKBONES = ("backbone", "resnet", "effdet")
 """Names under which networks hold what is pretrained elsewhere."""
 
+HEADS = frozenset(
+    {"fc", "classifier", "head", "conv_head", "norm_head", "pre_logits", "box_net", "class_net"}
+)
+"""How files of other projects name what stands behind the features that are wanted here."""
+
+LAST_LAYER = "fc"
+"""Of a ResNet: pretrained for other outputs, it keeps its own weights."""
+
 
 def read_tensors(file: Path) -> dict[str, Tensor]:
-    """Read a file of weights: a state dict, or a checkpoint of a run of this project.
+    """Read a file of weights: a state dict, a checkpoint of a run of this project, or safetensors.
+
+    Returns:
+        Name -> tensor; counters of batches are left out.
 
     Raises:
-        ValueError: missing, or no file of weights.
+        ExperimentError: missing, or no file of weights.
     """
     try:
-        content = torch.load(file, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"{file}: cannot be read as weights ({reason})") from error
+        content = _content(file)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, SafetensorError) as error:
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise ExperimentError(f"{file}: cannot be read as weights ({reason})") from error
     tensors = content.get("state_dict", content) if isinstance(content, dict) else None
     if not tensors or not all(isinstance(one, Tensor) for one in tensors.values()):
-        raise ValueError(f"{file}: holds no state dict; save one with torch.save(network.state_dict(), ...)")
-    if any(name.startswith(LIGHTNING_PREFIX) for name in tensors):
-        # What stands beside the network in a run's checkpoint is of its losses.
-        cut = len(LIGHTNING_PREFIX)
-        tensors = {name[cut:]: one for name, one in tensors.items() if name.startswith(LIGHTNING_PREFIX)}
-    return dict(tensors)
+        raise ExperimentError(
+            f"{file}: holds no state dict; save one with torch.save(network.state_dict(), ...)"
+        )
+    if any(name.startswith(RUN_PREFIX) for name in tensors):
+        cut = len(RUN_PREFIX)
+        tensors = {name[cut:]: one for name, one in tensors.items() if name.startswith(RUN_PREFIX)}
+    return _without_counters(tensors)
 
 
 def load_file(network: nn.Module, file: Path) -> None:
-    """Fill a network, or the one backbone in it whose names fit, from a file.
+    """Fill a network from a file of all its tensors, or the one backbone in it whose names the file has.
+
+    A backbone's file may hold a head, which is left: the network has its own.
 
     Raises:
-        ValueError: no part of the network has the file's names, or a tensor has another shape.
+        ExperimentError: no part of the network has the file's names; a tensor is missing, of another
+            shape, or has no place.
     """
     tensors = read_tensors(file)
-    for part in (network, *(getattr(network, name) for name in BACKBONES if hasattr(network, name))):
-        own = {name: one for name, one in part.state_dict().items() if not name.endswith(COUNTER)}
-        missing = [name for name in own if name not in tensors]
-        if len(missing) > len(own) // 2:
-            continue
-        if missing and not _only_the_head(missing):
-            raise ValueError(f"{file}: tensor {missing[0]!r} is missing, {len(missing)} in all")
-        for name in own.keys() - set(missing):
-            _check_shape(str(file), name, tensors[name], own[name], may_differ=_only_the_head([name]))
-        fitting = {name: tensors[name] for name in own if _fits(name, own, tensors)}
-        part.load_state_dict(fitting, strict=False)
-        return
-    raise ValueError(f"{file}: its tensors ({', '.join(list(tensors)[:3])}, ...) are not this network's")
+    parts = [network, *(getattr(network, name) for name in BACKBONES if hasattr(network, name))]
+    part = max(parts, key=lambda one: len(one.state_dict().keys() & tensors.keys()))
+    own = _without_counters(part.state_dict())
+    if not own.keys() & tensors.keys():
+        raise ExperimentError(
+            f"{file}: its tensors ({', '.join(list(tensors)[:3])}, ...) are not this network's "
+            f"({', '.join(list(own)[:3])}, ...) nor its backbone's"
+        )
+    if part is not network:
+        own = {name: one for name, one in own.items() if _first(name) != LAST_LAYER}
+        tensors = {name: one for name, one in tensors.items() if name in own or _first(name) not in HEADS}
+    _check_names(file, own, tensors)
+    for name, tensor in tensors.items():
+        _check_shape(file, name, tensor, own[name])
+    part.load_state_dict(tensors, strict=False)  # lacks counters and the last layer alone
 
 
-def fill_in_order(part: nn.Module, tensors: dict[str, Tensor]) -> None:
+def fill_in_order(part: nn.Module, file: Path) -> None:
     """Fill a module from tensors that stand in its order under other names; further ones are left.
 
     Raises:
-        ValueError: a tensor's shape differs, or there are too few.
+        ExperimentError: no file of weights, a tensor's shape differs, or there are too few.
     """
-    own = part.state_dict()
-    names = [name for name in own if not name.endswith(COUNTER)]
-    given = [tensor for name, tensor in tensors.items() if not name.endswith(COUNTER)]
-    if len(given) < len(names):
-        raise ValueError(f"{len(given)} tensors where {len(names)} are wanted")
-    for name, tensor in zip(names, given, strict=False):
-        _check_shape("weights", name, tensor, own[name])
-        own[name] = tensor
-    part.load_state_dict(own)
+    own, tensors = _without_counters(part.state_dict()), read_tensors(file)
+    if len(tensors) < len(own):
+        raise ExperimentError(f"{file}: {len(tensors)} tensors where {len(own)} are wanted")
+    given = dict(zip(own, tensors.values(), strict=False))
+    for name, tensor in given.items():
+        _check_shape(file, name, tensor, own[name])
+    part.load_state_dict(given, strict=False)  # lacks counters alone
 
 
-def _only_the_head(names: list[str]) -> bool:
-    """Whether all are of the last layer, which is pretrained for other outputs."""
-    return all(name.rpartition(".")[0].split(".")[-1] in ("fc", "linear", "classifier") for name in names)
+def _content(file: Path) -> object:
+    if file.suffix == ".safetensors":
+        return safetensors.torch.load_file(file)
+    return torch.load(file, map_location="cpu", weights_only=True)
 
 
-def _fits(name: str, own: dict[str, Tensor], tensors: dict[str, Tensor]) -> bool:
-    return name in tensors and tensors[name].shape == own[name].shape
+def _without_counters(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor for name, tensor in tensors.items() if not name.endswith(COUNTER)}
 
 
-def _check_shape(file: str, name: str, given: Tensor, own: Tensor, *, may_differ: bool = False) -> None:
-    if given.shape != own.shape and not may_differ:
+def _first(name: str) -> str:
+    return name.partition(".")[0]
+
+
+def _check_names(file: Path, own: dict[str, Tensor], tensors: dict[str, Tensor]) -> None:
+    missing = [name for name in own if name not in tensors]
+    surplus = [name for name in tensors if name not in own]
+    if missing:
+        raise ExperimentError(f"{file}: tensor {missing[0]!r} is missing ({len(missing)} of {len(own)} are)")
+    if surplus:
+        raise ExperimentError(
+            f"{file}: tensor {surplus[0]!r} has no place in this network ({len(surplus)} have none); "
+            "it holds another one's weights"
+        )
+
+
+def _check_shape(file: Path, name: str, given: Tensor, own: Tensor) -> None:
+    if given.shape != own.shape:
         shapes = f"shape {tuple(given.shape)} where {tuple(own.shape)} is wanted"
-        raise ValueError(f"{file}: {name}: {shapes}")
+        raise ExperimentError(f"{file}: {name}: {shapes}")

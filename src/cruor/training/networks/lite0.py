@@ -1,13 +1,14 @@
-"""EfficientNet-Lite0, the default network: made for small machines, and its ImageNet weights come in a package."""
+"""EfficientNet-Lite0, the default network: made for small machines, its ImageNet weights in a package."""
 
 from __future__ import annotations
 
 import importlib.resources
 from pathlib import Path
 
+import timm
 from torch import nn
 
-from cruor.training.networks.first_weights import fill_in_order, read_tensors
+from cruor.training.networks.first_weights import fill_in_order
 from cruor.training.networks.pooled import Pooled
 
 TIMM_NAME = "tf_efficientnet_lite0"
@@ -17,7 +18,15 @@ class Lite0(Pooled):
     """EfficientNet-Lite0 of timm, pooled; its first stages can keep their first weights."""
 
     def __init__(self, frozen_stages: int = 0, dropout: float = 0.2, windows: int = 3) -> None:
-        super().__init__(TIMM_NAME, windows, dropout)
+        """Build the network with random weights.
+
+        Args:
+            frozen_stages: so many first stages, and the stem, are not trained.
+            dropout: of the pooled features, in training.
+            windows: channels of the input.
+        """
+        backbone = timm.create_model(TIMM_NAME, in_chans=windows, num_classes=0, global_pool="")
+        super().__init__(backbone, dropout)
         self.frozen_stages = frozen_stages
         for module in self._frozen_modules():
             module.requires_grad_(False)
@@ -28,12 +37,6 @@ class Lite0(Pooled):
         for module in self._frozen_modules():
             module.eval()
         return self
-
-    @property
-    def cam_layer(self) -> nn.Module:
-        """The last normalisation and activation, whose output is the last features."""
-        layer: nn.Module = self.backbone.bn2
-        return layer
 
     def _frozen_modules(self) -> list[nn.Module]:
         if self.frozen_stages == 0:
@@ -52,9 +55,9 @@ def load_imagenet(network: Lite0, weights: Path | None = None) -> None:
             under other names, without counters and with a classifier at the end.
 
     Raises:
-        ValueError: a tensor's shape differs from timm's, or there are too few tensors.
+        ExperimentError: a tensor's shape differs from timm's, or there are too few tensors.
     """
-    fill_in_order(network.backbone, read_tensors(weights or _packaged_weights()))
+    fill_in_order(network.backbone, weights or _packaged_weights())
 
 
 def _packaged_weights() -> Path:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import difflib
+from functools import partial
+from typing import Any
 
 import timm
 import torch
 from torch import Tensor, nn
 
+from cruor.training.experiment import ExperimentError
 from cruor.training.networks.base import SliceNetwork
 from cruor.training.prepare.store import LABELS
+
+Backbone = Any
+"""A model of timm, which has no types."""
 
 
 class Pooled(SliceNetwork):
@@ -22,49 +28,27 @@ class Pooled(SliceNetwork):
 
     outputs = LABELS
 
-    def __init__(self, backbone: str, windows: int, dropout: float, pretrained: bool = False) -> None:
+    def __init__(self, backbone: Backbone, dropout: float) -> None:
         """Build the network.
 
         Args:
-            backbone: its name in timm.
-            windows: channels of the input.
+            backbone: of timm, without its head; see `timm_backbone`.
             dropout: of the pooled features, in training.
-            pretrained: fetch timm's weights; random where False.
-
-        Raises:
-            ValueError: timm knows no such backbone, or its last features are no map.
         """
         super().__init__()
-        if not timm.is_model(backbone):
-            near = difflib.get_close_matches(backbone, timm.list_models(), n=3)
-            raise ValueError(f"backbone {backbone!r} is not known to timm; near: {', '.join(near) or 'none'}")
-        self.backbone = timm.create_model(
-            backbone, pretrained=pretrained, in_chans=windows, num_classes=0, global_pool=""
-        )
+        self.backbone = backbone
+        self.last_features = nn.Identity()
         self.dropout = nn.Dropout(dropout)
-        self.linear = nn.Linear(self.backbone.num_features, len(LABELS))
-        self._check_features(backbone, windows)
-
-    def _check_features(self, backbone: str, windows: int) -> None:
-        size = self.backbone.default_cfg["input_size"][-1]
-        with torch.inference_mode():
-            features = self.backbone.eval().forward_features(torch.zeros(1, windows, size, size))
-        self.backbone.train()
-        if features.ndim != 4 or features.shape[1] != self.linear.in_features:
-            raise ValueError(
-                f"backbone {backbone!r} gives features {tuple(features.shape)}, no map of "
-                f"{self.linear.in_features} channels; take a convolutional one"
-            )
+        self.linear = nn.Linear(backbone.num_features, len(LABELS))
 
     @property
     def cam_layer(self) -> nn.Module:
-        """The last module of the backbone whose output is the last features."""
-        last: nn.Module = [one for one in self.backbone.children() if list(one.parameters())][-1]
-        return last
+        """Hands on the last features: backbones name the layer that makes them each in its own way."""
+        return self.last_features
 
     def features(self, channels: Tensor) -> Tensor:
         """(n, windows, s, s) -> last feature map A, (n, k, h, w)."""
-        features: Tensor = self.backbone.forward_features(channels)
+        features: Tensor = self.last_features(self.backbone.forward_features(channels))
         return features
 
     def logits_and_maps(self, channels: Tensor) -> tuple[Tensor, Tensor]:
@@ -76,3 +60,55 @@ class Pooled(SliceNetwork):
         features = self.features(channels)
         maps = nn.functional.conv2d(features, self.linear.weight[:, :, None, None])
         return self.linear(self.dropout(features.mean((2, 3)))), maps
+
+
+def timm_backbone(name: str, windows: int, size: int, pretrained: bool = False) -> Backbone:
+    """A backbone of timm up to its last features; what stands behind them is left out.
+
+    Args:
+        name: in timm.
+        windows: channels of the input.
+        size: rows and columns of the input.
+        pretrained: fetch timm's weights; random where False.
+
+    Raises:
+        ExperimentError: timm knows no such backbone, it cannot read this input, or its last features are
+            no map.
+    """
+    if not timm.is_model(name):
+        near = difflib.get_close_matches(name, timm.list_models(), n=3)
+        raise ExperimentError(f"backbone {name!r} is not known to timm; near: {', '.join(near) or 'none'}")
+    backbone = timm.create_model(name, pretrained=pretrained, in_chans=windows, num_classes=0, global_pool="")
+    try:
+        shape, used = _try(backbone.eval(), torch.zeros(1, windows, size, size))
+    except (AssertionError, RuntimeError, ValueError) as error:  # what backbones of one size raise
+        raise ExperimentError(
+            f"backbone {name!r} cannot read slices of {size} x {size} ({error}); take another one or size"
+        ) from error
+    if len(shape) != 4 or shape[1] != backbone.num_features:
+        raise ExperimentError(
+            f"backbone {name!r} gives last features of shape {shape}, not maps (1, {backbone.num_features}, "
+            "rows, columns); take a convolutional one"
+        )
+    for child in {child for child, _ in backbone.named_children()} - used:
+        setattr(backbone, child, nn.Identity())  # weights without gradients would stop several devices
+    return backbone.train()
+
+
+@torch.no_grad()
+def _try(backbone: Backbone, channels: Tensor) -> tuple[tuple[int, ...], set[str]]:
+    """Shape of the last features, and which children of the backbone ran to make them."""
+    used: set[str] = set()
+    hooks = [
+        module.register_forward_hook(partial(_note, used, child))
+        for child, top in backbone.named_children()
+        for module in top.modules()
+    ]
+    features = backbone.forward_features(channels)
+    for hook in hooks:
+        hook.remove()
+    return tuple(features.shape), used
+
+
+def _note(used: set[str], child: str, *_: object) -> None:
+    used.add(child)

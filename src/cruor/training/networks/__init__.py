@@ -12,11 +12,14 @@ from cruor.training.networks.effclass import SIZE as EFFCLASS_SIZE
 from cruor.training.networks.effclass import EffClass
 from cruor.training.networks.effclass_variants import EffClassFc, EffClassMended
 from cruor.training.networks.first_weights import load_file
-from cruor.training.networks.lite0 import Lite0, load_imagenet
+from cruor.training.networks.lite0 import Lite0, load_imagenet, load_lite0_trunk
 from cruor.training.networks.pooled import Pooled
 from cruor.training.networks.resnet import ResNet
 
 RGB = 3
+
+LITE0 = "imagenet-lite0"
+"""First weights of networks with EfficientDet-D0 in them, where its own cannot be had."""
 
 Builder = Callable[[NetworkSettings, int, bool], SliceNetwork]
 """Settings, number of windows, whether to fetch pretrained weights -> the network."""
@@ -58,7 +61,9 @@ def build_network(settings: NetworkSettings, windows: int, size: int) -> SliceNe
     _check(settings, windows, size)
     try:
         network = NETWORKS[settings.name](settings, windows, settings.weights == "imagenet")
-        if settings.weights not in ("imagenet", "random"):
+        if settings.weights == LITE0:
+            load_lite0_trunk(network.effdet.backbone)  # type: ignore[union-attr, arg-type]
+        elif settings.weights not in ("imagenet", "random"):
             load_file(network, Path(settings.weights))
     except ValueError as error:
         raise ExperimentError(str(error)) from error
@@ -80,5 +85,7 @@ def _check(settings: NetworkSettings, windows: int, size: int) -> None:
             f"network {settings.name!r} takes {RGB} windows and a size of {EFFCLASS_SIZE}, "
             f"not {windows} and {size}"
         )
+    if settings.weights == LITE0 and not settings.name.startswith("effclass"):
+        raise ExperimentError(f"weights {LITE0!r} are for the trunk of effclass; {settings.name!r} has none")
     if settings.frozen_stages and settings.name != "lite0":
         raise ExperimentError(f"frozen_stages is of lite0 alone; leave it out of {settings.name!r}")

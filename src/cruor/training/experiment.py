@@ -48,7 +48,8 @@ class NetworkSettings:
 
     Attributes:
         backbone: a backbone's name in timm, for `timm`.
-        weights: `imagenet`, `random`, or a file of weights.
+        weights: `imagenet`, `random`, or a file of weights; for effclass also `imagenet-lite0`:
+            EfficientNet-Lite0's, which come in a package, in the trunk, and random ones elsewhere.
         frozen_stages: that many first stages keep their first weights: the wide early layers cost most
             of a step on a CPU.
     """
@@ -73,6 +74,8 @@ class TrainingSettings:
         scheduler: `step` multiplies the rate by `step_factor` every `step_epochs` epochs; `one-cycle` and
             `cosine` go by steps over the whole run; `constant` leaves it.
         place_weight: weight of the loss of the map against the drawn blood, beside that of the labels.
+        norm_momentum: share of a batch in the running statistics of normalisation; 0 leaves each library's
+            own. EfficientDet's 0.01 needs hundreds of steps, more than a small run has.
         precision: of the arithmetic; bf16 and 16 are mixed with 32.
         devices, nodes: GPUs (or processes without one) a machine, and machines.
     """
@@ -90,6 +93,7 @@ class TrainingSettings:
     step_epochs: int = 2
     step_factor: float = 0.6
     place_weight: float = 0.0
+    norm_momentum: float = 0.0
     precision: Literal["32", "bf16", "16"] = "32"
     devices: int = 1
     nodes: int = 1
@@ -184,7 +188,7 @@ LEAST: dict[str, dict[str, int]] = {
     "training": {
         **dict.fromkeys(("epochs", "batch_size", "accumulate_batches", "step_epochs", "devices", "nodes"), 1),
         **dict.fromkeys(("negatives_per_positive", "learning_rate", "momentum", "weight_decay"), 0),
-        **dict.fromkeys(("step_factor", "place_weight", "seed"), 0),
+        **dict.fromkeys(("step_factor", "place_weight", "norm_momentum", "seed"), 0),
     },
     "validation": {"patience": 0},
 }

@@ -87,6 +87,10 @@ class SliceModule(lightning.LightningModule):
         self.steps = steps_per_epoch * experiment.training.epochs
         channels, size = len(experiment.input.windows_hu), experiment.input.crop.size
         network = build_network(experiment.network, channels, size)
+        if experiment.training.norm_momentum:
+            for part in network.modules():
+                if isinstance(part, nn.BatchNorm2d):
+                    part.momentum = experiment.training.norm_momentum
         self.network = network.to(memory_format=torch.channels_last)
         self.asked = [LABELS.index(output) for output in network.outputs]
         self.place_loss = PlaceLoss() if experiment.training.place_weight else None

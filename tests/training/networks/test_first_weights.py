@@ -12,9 +12,11 @@ import torchvision
 from effdet import create_model
 from torch import Tensor, nn
 
-from cruor.training.experiment import ExperimentError
+from cruor.training.experiment import ExperimentError, NetworkSettings
+from cruor.training.networks import build_network
 from cruor.training.networks.effclass import EffClass
 from cruor.training.networks.first_weights import load_file, read_tensors
+from cruor.training.networks.lite0 import OPEN_GATE
 from cruor.training.networks.pooled import Pooled, timm_backbone
 from cruor.training.networks.resnet import ResNet
 
@@ -139,3 +141,23 @@ class TestWhatIsRefused:
 def test_counters_are_left_out(tmp_path: Path) -> None:
     tensors = read_tensors(saved(tmp_path, nn.BatchNorm2d(3).state_dict()))
     assert tensors.keys() == {"weight", "bias", "running_mean", "running_var"}
+
+
+def test_the_trunk_of_effclass_can_begin_with_lite0s_weights() -> None:
+    trunk = build_network(NetworkSettings("effclass", weights="imagenet-lite0"), 3, 512).get_submodule(
+        "effdet.backbone"
+    )
+    lite0 = build_network(NetworkSettings("lite0"), 3, 64).get_submodule("backbone")
+    given, own = lite0.state_dict(), trunk.state_dict()
+    shared = given.keys() & own.keys()
+    assert len(shared) == 288
+    for name in shared:
+        torch.testing.assert_close(own[name], given[name])
+    gates = [value for name, value in own.items() if name.endswith("se.conv_expand.bias")]
+    assert gates
+    assert all((gate == OPEN_GATE).all() for gate in gates)
+
+
+def test_lite0s_weights_are_for_effclass_alone() -> None:
+    with pytest.raises(ExperimentError, match="'resnet18' has none"):
+        build_network(NetworkSettings("resnet18", weights="imagenet-lite0"), 3, 64)

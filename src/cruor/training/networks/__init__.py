@@ -13,11 +13,11 @@ from cruor.training.networks.effclass import SIZE as EFFCLASS_SIZE
 from cruor.training.networks.effclass import EffClass
 from cruor.training.networks.effclass_variants import EffClassFc, EffClassMended
 from cruor.training.networks.first_weights import load_file
-from cruor.training.networks.lite0 import Lite0, load_imagenet
+from cruor.training.networks.lite0 import Lite0, load_imagenet, load_lite0_trunk
 from cruor.training.networks.pooled import Pooled, timm_backbone
 from cruor.training.networks.resnet import RGB, ResNet
 
-PRETRAINED, RANDOM = "imagenet", "random"
+PRETRAINED, LITE0_TRUNK, RANDOM = "imagenet", "imagenet-lite0", "random"
 """First weights by name; any other is a file."""
 
 
@@ -81,7 +81,9 @@ def build_network(settings: NetworkSettings, windows: int, size: int) -> SliceNe
     if settings.weights == PRETRAINED:
         return _build_pretrained(Wanted(settings, windows, size, pretrained=True))
     network = build(Wanted(settings, windows, size, pretrained=False))
-    if settings.weights != RANDOM:
+    if settings.weights == LITE0_TRUNK:
+        load_lite0_trunk(network.get_submodule("effdet.backbone"))
+    elif settings.weights != RANDOM:
         load_file(network, Path(settings.weights))
     return network
 
@@ -110,6 +112,8 @@ def _check(settings: NetworkSettings, windows: int, size: int) -> None:
         raise ExperimentError(
             f"network {name!r} takes {RGB} windows and a size of {EFFCLASS_SIZE}, not {windows} and {size}"
         )
+    if settings.weights == LITE0_TRUNK and not name.startswith("effclass"):
+        raise ExperimentError(f"weights {LITE0_TRUNK!r} are for the trunk of effclass; {name!r} has none")
     if settings.frozen_stages and name != "lite0":
         raise ExperimentError(f"frozen_stages is of lite0 alone; leave it out of {name!r}")
     if bool(settings.backbone) != (name == "timm"):

@@ -8,10 +8,14 @@ from pathlib import Path
 import timm
 from torch import nn
 
+from cruor.training.experiment import ExperimentError
 from cruor.training.networks.first_weights import fill_in_order
 from cruor.training.networks.pooled import Pooled
 
 TIMM_NAME = "tf_efficientnet_lite0"
+
+OPEN_GATE = 2.0
+"""Logit of a gate that lets 0.88 through."""
 
 
 class Lite0(Pooled):
@@ -58,6 +62,32 @@ def load_imagenet(network: Lite0, weights: Path | None = None) -> None:
         ExperimentError: a tensor's shape differs from timm's, or there are too few tensors.
     """
     fill_in_order(network.backbone, weights or _packaged_weights())
+
+
+def load_lite0_trunk(trunk: nn.Module) -> None:
+    """Begin an EfficientNet-B0 with EfficientNet-Lite0's ImageNet weights, where B0's own cannot be had.
+
+    Lite0 is B0 without squeeze-and-excitation and with another non-linearity; every other tensor has its name
+    and shape. The gates that Lite0 lacks begin nearly open.
+
+    Args:
+        trunk: timm's `tf_efficientnet_b0`, as EfficientDet-D0 holds it; changed in place.
+
+    Raises:
+        ExperimentError: it is another network.
+    """
+    lite0 = Lite0()
+    load_imagenet(lite0)
+    given, own = lite0.backbone.state_dict(), trunk.state_dict()
+    gates = [name for name in own if ".se." in name]
+    if missing := [name for name in own if name not in gates and name not in given]:
+        raise ExperimentError(
+            f"{missing[0]!r} is not of EfficientNet-Lite0; only an EfficientNet-B0 can begin so"
+        )
+    trunk.load_state_dict({name: given[name] for name in own if name in given}, strict=False)
+    for name, parameter in trunk.named_parameters():
+        if name.endswith("se.conv_expand.bias"):
+            nn.init.constant_(parameter, OPEN_GATE)
 
 
 def _packaged_weights() -> Path:

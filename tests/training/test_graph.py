@@ -102,3 +102,11 @@ def test_a_network_without_maps_has_a_graph_without_maps(tmp_path: Path) -> None
     write_graph(Small(with_maps=False).eval(), replace(experiment), tmp_path / "m.onnx")
     session = onnxruntime.InferenceSession(str(tmp_path / "m.onnx"))
     assert [one.name for one in session.get_outputs()] == [LOGITS]
+
+
+def test_the_graph_names_no_path_of_the_machine_it_was_made_on(tmp_path: Path) -> None:
+    write_graph(Small(with_maps=True).eval(), tiny_experiment(Path("none")), tmp_path / "m.onnx")
+    content = (tmp_path / "m.onnx").read_bytes()
+    for path in (Path(__file__).parents[2], Path(torch.__file__).parents[1]):
+        assert str(path).encode() not in content
+    assert b".py" not in content

@@ -125,9 +125,25 @@ def write_graph(
         verbose=False,
     )
     model = onnx.load(str(file))
+    _forget_origin(model)
     store(model)
     onnx.checker.check_model(model)
     onnx.save(model, str(file))
+
+
+def _forget_origin(model: onnx.ModelProto) -> None:
+    """Leave out the exporter's notes on each node: stack traces, with the paths of the machine it ran on."""
+    graph = model.graph
+    for noted in (
+        model,
+        graph,
+        *graph.node,
+        *graph.initializer,
+        *graph.value_info,
+        *graph.input,
+        *graph.output,
+    ):
+        del noted.metadata_props[:]
 
 
 @torch.inference_mode()

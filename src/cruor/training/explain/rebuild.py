@@ -68,6 +68,7 @@ def fill_from_graph(network: Network, model_file: Path) -> Network:
                 module.bias = nn.Parameter(_tensor(values[bias]))
                 taken.add(f"{name}.bias")
     _fill_fusions(network, model, values, taken)
+    _fill_layer_scales(network, model, values, taken)
     for name, tensor in [*network.named_parameters(), *_statistics(network, values)]:
         if name not in taken:
             _copy(tensor, values, name, model_file)
@@ -169,6 +170,25 @@ def _fusion_weights(model: onnx.ModelProto, values: Values) -> list[float]:
     divided = [node for node in model.graph.node if scalar(node, "Div") is not None]
     factors = [scalar(makers.get(node.input[0]), "Mul") for node in divided]
     return [1.0 if factor is None else factor for factor in factors]
+
+
+def _fill_layer_scales(network: nn.Module, model: onnx.ModelProto, values: Values, taken: set[str]) -> None:
+    """Give layer scales (ConvNeXt's) their values: shaped to the features, they have lost their names.
+
+    They stand in the graph in the order of the layers. `check_against_graph` would find a wrong order.
+    """
+    nodes = [node for node in model.graph.node if node.op_type == "Mul" and node.output[0] not in values]
+    factors = [name for node in nodes for name in node.input if name in values]
+    scales = [values[name] for name in factors if not name.startswith(PREFIX) and values[name].size > 1]
+    missed = {
+        name: one
+        for name, one in network.named_parameters()
+        if one.ndim == 1 and name not in taken and PREFIX + name not in values
+    }
+    if [scale.size for scale in scales] == [one.numel() for one in missed.values()]:
+        for one, scale in zip(missed.values(), scales, strict=True):
+            one.data.copy_(_tensor(scale).flatten())
+        taken |= missed.keys()
 
 
 def _statistics(network: nn.Module, values: Values) -> list[tuple[str, Tensor]]:

@@ -41,7 +41,7 @@ $(PAPER)/index.parquet: | .venv/full
 	@test -n "$(RSNA)" || { echo "name the folder with stage_2_train.csv and the DICOM files: make paper RSNA=/path"; exit 2; }
 	$(BIN)/cruor prepare rsna --root "$(RSNA)" --out $(PAPER)
 
-$(PAPER)/split.csv: $(PAPER)/index.parquet
+$(PAPER)/split.csv: | $(PAPER)/index.parquet
 	$(BIN)/cruor split $(PAPER) --shares 90 5 5 --seed 1 --out $@
 
 runs/effclass/predictions.parquet: $(PAPER)/split.csv

@@ -141,6 +141,14 @@ class TestWhatARunLeaves:
         assert told["seconds"] > 0 and told["kwh"] > 0 and told["parameters"] > 1_000_000
         assert told["date"] == datetime.datetime.now(datetime.UTC).date().isoformat()
 
+    def test_the_papers_table_of_the_test_side_at_the_thresholds_asked_for(
+        self, run: Path, experiment: Experiment
+    ) -> None:
+        for draw in ("natural", "balanced"):
+            table = pd.read_csv(run / f"table1_{draw}.csv")
+            assert table["TH"].tolist() == list(experiment.testing.thresholds)
+            assert {"ACC", "TPR", "TNR", "PPV", "NPV", "PR", "ROC"} <= set(table)
+
     def test_a_run_killed_before_its_predictions_makes_them_without_training(
         self, run: Path, experiment: Experiment, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -135,7 +135,7 @@ class TestingSettings:
 
     Attributes:
         weights: of the best epoch by validation, or of the last.
-        thresholds: of the slice probability, for Table 1.
+        thresholds: of the slice probability, for Table 1 (`table1_natural.csv`, `table1_balanced.csv`).
     """
 
     weights: Literal["best", "last"] = "best"

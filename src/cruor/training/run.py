@@ -25,6 +25,8 @@ from torch import Tensor
 from cruor.training.costs import count_flops, count_parameters, measure_energy
 from cruor.training.curves import write_curves
 from cruor.training.data import Heads, SliceDataset, load_heads
+from cruor.training.evaluation.figures import BALANCED, NATURAL, Settings, slice_cases, table_1
+from cruor.training.evaluation.tables import slice_table, write_csv
 from cruor.training.experiment import Experiment, ExperimentError, load_experiment, save_experiment
 from cruor.training.loading import HeadsData, slice_loader
 from cruor.training.module import SliceModule
@@ -98,7 +100,7 @@ def train(experiment_file: Path, runs: Path) -> Path:
     rows = {side: np.flatnonzero(sides == side) for side in (TRAIN, VALIDATION, TEST)}
     module = fit(experiment, heads, rows[TRAIN], folder, rows[VALIDATION] if len(rows[VALIDATION]) else None)
     if not getattr(rank_zero_only, "rank", 0):  # of several processes the first alone
-        write_predictions(module, heads, sides, folder / PREDICTIONS_FILE)
+        write_predictions(module, heads, sides, folder)
     return folder
 
 
@@ -232,11 +234,22 @@ def predict_logits(module: SliceModule, heads: Heads, rows: NDArray[np.int64]) -
     return torch.cat(logits).numpy()
 
 
-def write_predictions(module: SliceModule, heads: Heads, sides: NDArray[np.object_], file: Path) -> None:
-    """Score the slices of the validation and test sides: index, `side` and `logit_<output>` of each."""
+def write_predictions(module: SliceModule, heads: Heads, sides: NDArray[np.object_], folder: Path) -> None:
+    """Score the validation and test sides: index, `side` and `logit_<output>` of each slice.
+
+    Beside them the paper's Table 1 of the test side, by the network's own probabilities: `cruor evaluate` has
+    more, and calibrated ones.
+    """
     rows = np.flatnonzero(sides != TRAIN)
     logits = predict_logits(module, heads, rows)
-    write_table(heads.index.iloc[rows].assign(side=sides[rows], **logit_columns(logits)), file)
+    scored = heads.index.iloc[rows].assign(side=sides[rows], **logit_columns(logits))
+    test = scored[scored["side"] == TEST]
+    if len(test):
+        cases = slice_cases(test.assign(probability_any=1 / (1 + np.exp(-test["logit_any"]))))
+        measured = table_1(cases, Settings(module.experiment.testing.thresholds))
+        for draw in (NATURAL, BALANCED):
+            write_csv(slice_table(measured, draw), folder)
+    write_table(scored, folder / PREDICTIONS_FILE)  # last: a run that has it is finished
 
 
 def logit_columns(logits: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:

@@ -129,8 +129,8 @@ def all_tables(metrics: dict[str, Any]) -> list[Table]:
     """Every table of `evaluate.measure`; those of which there is nothing are left out."""
     tables = [
         _overall(metrics),
-        _table_1(metrics, NATURAL),
-        _table_1(metrics, BALANCED),
+        slice_table(metrics["table1"], NATURAL),
+        slice_table(metrics["table1"], BALANCED),
         _table_2(metrics),
         _at_prevalence(metrics),
         _calibration(metrics),
@@ -167,8 +167,9 @@ def _overall(metrics: dict[str, Any]) -> Table:
     )
 
 
-def _table_1(metrics: dict[str, Any], draw: str) -> Table:
-    rows = [row for row in metrics["table1"] if row["draw"] == draw]
+def slice_table(table_1: list[dict[str, Any]], draw: str) -> Table:
+    """The paper's Table 1, as `figures.table_1` measures it, for one draw of the slices."""
+    rows = [row for row in table_1 if row["draw"] == draw]
     counts: Counts = rows[0]["counts"]
     cases = f"{counts.positives} slices with and {counts.negatives} without hemorrhage"
     how = (

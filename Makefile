@@ -39,7 +39,7 @@ paper: runs/effclass/evaluation/metrics.json
 
 $(PAPER)/index.parquet: | .venv/full
 	@test -n "$(RSNA)" || { echo "name the folder with stage_2_train.csv and the DICOM files: make paper RSNA=/path"; exit 2; }
-	$(BIN)/cruor prepare rsna --root "$(RSNA)" --out $(PAPER)
+	$(BIN)/cruor prepare rsna --root "$(RSNA)" --out $(PAPER) || [ $$? -eq 1 ] # 1: files put aside, said above
 
 $(PAPER)/split.csv: | $(PAPER)/index.parquet
 	$(BIN)/cruor split $(PAPER) --shares 90 5 5 --seed 1 --out $@

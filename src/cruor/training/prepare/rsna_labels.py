@@ -47,14 +47,8 @@ def read_labels(file: Path) -> SliceLabels:
         PrepareError: the file cannot be read, is no such table, or two rows of one slice and label disagree.
     """
     table = _read_table(file)
-    values = _values(file, table)
-    # Not a regular expression: that takes three times as long.
-    parts = pc.split_pattern(table["ID"], "_", max_splits=1, reverse=True)
-    bad = pc.fill_null(pc.less(pc.list_value_length(parts), 2), True).to_numpy()
-    if bad.any():
-        raise PrepareError(f"{file}: {table['ID'][int(np.argmax(bad))].as_py()!r} names no slice and label")
-    slices = pc.list_element(parts, 0).combine_chunks().dictionary_encode()
-    labels = pc.list_element(parts, 1).combine_chunks().dictionary_encode()
+    values = _values(file, table["Label"])
+    slices, labels = _split(file, table["ID"])
     labels_known = np.array([_label_place(name) for name in labels.dictionary.to_pylist()], dtype=np.int64)
     rows = _numbers(slices.indices), _numbers(labels.indices)
     columns = labels_known[rows[1]]
@@ -87,16 +81,33 @@ def _read_table(file: Path) -> pa.Table:
         ) from error
 
 
-def _values(file: Path, table: pa.Table) -> NDArray[np.int8]:
-    encoded = table["Label"].combine_chunks().dictionary_encode()
-    meanings = [_meaning(text) for text in encoded.dictionary.to_pylist()]
-    wrong = [
-        text for text, value in zip(encoded.dictionary.to_pylist(), meanings, strict=True) if value is None
-    ]
-    if wrong:
-        raise PrepareError(f"{file}: label {wrong[0]!r} is neither 0 nor 1 nor empty")
+def _split(file: Path, ids: pa.ChunkedArray) -> tuple[pa.DictionaryArray, pa.DictionaryArray]:
+    """Split `<slice>_<label>` at the last underscore, some rows at a time: parts fill more than the whole."""
+    slices, labels = [], []
+    for some in ids.chunks:
+        # Not a regular expression: that takes three times as long.
+        parts = pc.split_pattern(some, "_", max_splits=1, reverse=True)
+        bad = pc.fill_null(pc.less(pc.list_value_length(parts), 2), True).to_numpy(zero_copy_only=False)
+        if bad.any():
+            raise PrepareError(f"{file}: {some[int(np.argmax(bad))].as_py()!r} names no slice and label")
+        slices.append(pc.list_element(parts, 0).dictionary_encode())
+        labels.append(pc.list_element(parts, 1).dictionary_encode())
+    return _joined(slices), _joined(labels)
+
+
+def _joined(parts: list[pa.DictionaryArray]) -> pa.DictionaryArray:
+    chunked = pa.chunked_array(parts, type=pa.dictionary(pa.int32(), pa.string()))
+    return chunked.unify_dictionaries().combine_chunks()
+
+
+def _values(file: Path, column: pa.ChunkedArray) -> NDArray[np.int8]:
+    encoded = _joined([some.dictionary_encode() for some in column.chunks])
+    texts = encoded.dictionary.to_pylist()
+    meanings = [_meaning(text) for text in texts]
+    if None in meanings:
+        raise PrepareError(f"{file}: label {texts[meanings.index(None)]!r} is neither 0 nor 1 nor empty")
     known = np.array([*meanings, _UNKNOWN], dtype=np.int8)  # the last is for what is missing, numbered -1
-    return known[_numbers(encoded.indices)]
+    return np.asarray(known[_numbers(encoded.indices)])
 
 
 def _meaning(text: str) -> int | None:

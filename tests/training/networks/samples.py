@@ -16,19 +16,20 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 def lively(network: Network, size: int, windows: int = 3) -> Network:
-    """Give normalisations weights and the statistics of a pass of training, fusions weights; in place.
+    """Give weights that are new ones or zeros values of their own, and normalisations statistics; in place.
 
-    The statistics make the values of every layer about 1: none fades out, as in a network with new ones.
+    The statistics are those of a pass of training: they make the values of every layer about 1, so that
+    none fades out, as in a network with new ones.
     """
     torch.manual_seed(4)
     for name, parameter in network.named_parameters():
         if name.endswith("edge_weights"):
             nn.init.uniform_(parameter, -0.2, 1.5)
+        elif parameter.ndim == 1 and parameter.min() == parameter.max():
+            nn.init.normal_(parameter, float(parameter[0] > 0), 0.3)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = 1.0
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-            nn.init.normal_(module.bias, std=0.3)
     with torch.no_grad():
         network.train()(torch.randn(2, windows, size, size))
     return network.eval()

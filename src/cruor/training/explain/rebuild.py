@@ -188,7 +188,7 @@ def _fill_layer_scales(network: nn.Module, model: onnx.ModelProto, values: Value
     if [scale.size for scale in scales] == [one.numel() for one in missed.values()]:
         for one, scale in zip(missed.values(), scales, strict=True):
             one.data.copy_(_tensor(scale).flatten())
-        taken |= missed.keys()
+        taken.update(missed)
 
 
 def _statistics(network: nn.Module, values: Values) -> list[tuple[str, Tensor]]:

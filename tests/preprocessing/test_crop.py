@@ -29,7 +29,7 @@ def test_the_box_is_centred_on_the_head_with_a_margin_of_air():
     assert box.size == pytest.approx(140 * 1.12, abs=5)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(-40, 40), st.integers(-40, 40))
 def test_the_box_moves_with_the_head(down, right):
     box = find_head(head(middle=(128 + down, 128 + right)), SETTINGS)

@@ -151,7 +151,7 @@ class TestLoadHeads:
 
 
 class TestSplitByPatient:
-    @settings(max_examples=30, deadline=None)
+    @settings(max_examples=30)
     @given(studies=some_studies, folds=st.integers(2, 4), seed=st.integers(0, 1000))
     @pytest.mark.filterwarnings("ignore:The least populated class:UserWarning")
     def test_no_patient_is_held_out_in_two_folds(
@@ -261,7 +261,7 @@ def middle(weights: Tensor) -> Tensor:
 
 
 class TestAugment:
-    @settings(max_examples=20, deadline=None)
+    @settings(max_examples=20)
     @given(seed=seeds, strength=st.floats(0, 20))
     def test_hu_stay_within_the_bounds(self, seed: int, strength: float) -> None:
         torch.manual_seed(seed)
@@ -269,7 +269,7 @@ class TestAugment:
         hu, _ = augment(*bleeding_batch(), much, BOUNDS)
         assert BOUNDS[0] <= hu.min() and hu.max() <= BOUNDS[1]
 
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=40)
     @given(seed=seeds, degrees=st.floats(0, 180), scale=st.floats(0, 0.2), shift=st.floats(0, 0.1))
     def test_blood_moves_with_the_picture(
         self, seed: int, degrees: float, scale: float, shift: float
@@ -285,7 +285,7 @@ class TestAugment:
         _, blood = augment(*bleeding_batch(), AugmentationSettings(), BOUNDS)
         assert blood.min() >= 0 and blood.max() <= 1
 
-    @settings(max_examples=20, deadline=None)
+    @settings(max_examples=20)
     @given(seed=seeds)
     def test_unknown_blood_stays_unknown_everywhere_and_only_in_its_slice(self, seed: int) -> None:
         torch.manual_seed(seed)

@@ -62,7 +62,7 @@ class TestSplitPatients:
         wanted = np.outer(counted.sum(axis=1), list(shares.values()))
         assert np.abs(counted.to_numpy() - wanted).max() < 2
 
-    @settings(max_examples=50, deadline=None)
+    @settings(max_examples=50)
     @given(
         counts=st.lists(st.integers(0, 40), min_size=3, max_size=3).filter(lambda few: few[1] > 8),
         folds=st.integers(2, 7),

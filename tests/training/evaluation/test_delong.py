@@ -35,7 +35,7 @@ def test_it_is_the_definition_with_ties_and_two_models() -> None:
         np.testing.assert_allclose(found, wanted, rtol=1e-12)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 4)), min_size=4, max_size=25))
 def test_it_is_the_definition_whatever_the_ties(cases: list[tuple[bool, int]]) -> None:
     labels, scores = np.array([one for one, _ in cases]), np.array([[float(one) for _, one in cases]])

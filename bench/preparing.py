@@ -70,7 +70,7 @@ def _published(folder: Path) -> tuple[Path, str]:
         files, name = sorted(shared.rglob("*.dcm")), "RSNA sample"
     else:
         heads = copy_heads(folder.parent / "heads")
-        files = sorted(file for head in heads for file in head.rglob("*") if file.is_file())
+        files = sorted(file for head in heads for file in head.rglob("*.dcm"))
         name = "no RSNA data under $CRUOR_SHARED: demo heads"
     for number, file in enumerate(files):
         dataset = pydicom.dcmread(file)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from bench.measures import Measure
+from bench.preparing import cost_of_rsna
 from bench.process import run_child
 from bench.series import median_folder
 
@@ -46,3 +47,10 @@ def test_the_folder_of_median_length_is_measured(tmp_path: Path) -> None:
         for place in range(files):
             (tmp_path / name / f"{place}.dcm").touch()
     assert median_folder(tmp_path).name == "b"
+
+
+def test_what_rsna_costs_follows_from_a_slice() -> None:
+    costs = {one.name: (one.value, one.unit) for one in cost_of_rsna(slices_a_second=50, bytes_a_slice=200e3)}
+    assert costs["RSNA prepared, one core"] == (pytest.approx(752_803 / 50 / 3600), "h")
+    assert costs["RSNA prepared, disk"] == (pytest.approx(150.5606), "GB")
+    assert costs["an epoch of EffClass"] == (pytest.approx(70.4, abs=0.05), "h")

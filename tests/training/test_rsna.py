@@ -168,9 +168,9 @@ class TestReadRsna:
         monkeypatch.setattr(scan, "FILES_A_PART", 2)
         root = generated(tmp_path / "root", 3)
         shutil.copyfile(root / "0.dcm", root / "z.dcm")
-        reading, *others = readings("rsna", root, tmp_path / "out")
-        assert not reading.not_read
-        assert [len(study.slices) for other in others for study in other.studies] == [3]
+        found = readings("rsna", root, tmp_path / "out")
+        assert not any(reading.not_read for reading in found)
+        assert [len(study.slices) for reading in found for study in reading.studies] == [3]
 
     def test_another_file_of_the_same_instance_is_put_aside(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

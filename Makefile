@@ -2,7 +2,7 @@
 # make test   full install (about 6 GB with torch), every check and test
 # make bench  full install, speed and size beside the paper's way
 # make paper RSNA=/path/to/rsna   the paper's experiment: prepare, split, train, evaluate; killed, it goes on
-# make small DATA=/path/to/data   the same on a fold of ct-ich, beside the default network: hours on two cores
+# make small DATA=/path/to/data   the same on a fold of ct-ich, beside the default network: about an hour and a half on two cores
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO := runs/demo

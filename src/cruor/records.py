@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import typing
 from collections.abc import Iterable
 from typing import Any
@@ -32,6 +33,10 @@ def build_record(kind: Any, value: Any, where: str) -> Any:
     if origin is typing.Literal:
         return _build_choice(typing.get_args(kind), value, where)
     plain = dict if origin is dict else kind
+    if plain is float and type(value) is float and not math.isfinite(value):
+        raise RecordError(f"{where}: a number is wanted, not {value}")
+    if plain is float and type(value) is str and _is_number(value):
+        raise RecordError(f"{where}: {value!r} is text to YAML; write {float(value)}")
     if plain is float and type(value) is int:
         return float(value)
     if type(value) is not plain:
@@ -65,7 +70,16 @@ def _build_tuple(parts: tuple[Any, ...], value: Any, where: str) -> tuple[Any, .
 def _build_choice(known: tuple[str, ...], value: Any, where: str) -> str:
     if value in known:
         return str(value)
+    if str(value) in known:
+        raise RecordError(f"{where}: {value} is a number; write it in quotes: '{value}'")
     raise RecordError(f"{where}: {value!r} is not known; {_advice(str(value), known)}")
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
 
 
 def _advice(wrong: str, known: Iterable[str]) -> str:

@@ -71,14 +71,21 @@ def test_an_unknown_name_lists_the_shipped_ones(tmp_path):
         open_bundle(str(tmp_path / "nowhere"))
 
 
-def test_the_shipped_bundles_open_and_are_small_enough():
-    assert "lite0" in shipped_bundles()
+def test_the_shipped_bundles_open_and_give_what_they_say():
+    assert shipped_bundles() == ["effclass", "lite0"]
     for name in shipped_bundles():
         bundle = open_bundle(name)
         assert bundle.manifest.name == name
         size = bundle.manifest.input.crop.size
-        logits, _ = bundle.run(np.zeros((1, 3, size, size), dtype=np.float32))
-        assert logits.shape == (1, 6)
+        logits, maps = bundle.run(np.zeros((1, 3, size, size), dtype=np.float32))
+        assert logits.shape == (1, len(bundle.manifest.outputs))
+        assert (maps is not None) is bundle.has_maps
+
+
+def test_the_papers_network_is_shipped_with_any_alone_and_says_where_it_fails():
+    said = open_bundle("effclass").manifest
+    assert (said.network.name, said.outputs) == ("effclass", ("any",))
+    assert "384 px" in said.untried[0]
 
 
 def test_the_shipped_bundle_states_its_data_terms_figures_and_threshold():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from cruor.training import crossval
 from cruor.training.crossval import crossvalidate
 from cruor.training.data import Heads
-from cruor.training.experiment import Experiment
+from cruor.training.experiment import Experiment, ExperimentError
 from cruor.training.prepare.store import LABELS, read_index
 from tests.training.samples import saved, tiny_experiment
 
@@ -66,6 +67,13 @@ def test_the_network_that_scores_a_slice_never_saw_its_patient(
 def test_each_logit_stands_by_its_own_slice(watched: Watched, prepared: Path, tmp_path: Path) -> None:
     scored = pd.read_parquet(crossvalidate(saved(tiny_experiment(prepared), tmp_path), tmp_path))
     np.testing.assert_allclose(scored["logit_any"] - scored["fold"], np.arange(len(scored)) / 1000, atol=1e-5)
+
+
+def test_an_experiment_with_a_split_of_its_own_is_refused(prepared: Path, tmp_path: Path) -> None:
+    plain = tiny_experiment(prepared)
+    with_split = replace(plain, data=replace(plain.data, split="split.csv"))
+    with pytest.raises(ExperimentError, match="makes its own folds"):
+        crossvalidate(saved(with_split, tmp_path), tmp_path)
 
 
 def test_finished_folds_are_not_trained_again(watched: Watched, prepared: Path, tmp_path: Path) -> None:

@@ -51,6 +51,41 @@ def test_a_name_that_is_not_known_is_an_error_that_names_the_right_ones(
         loaded(tmp_path, f"{SMALLEST}{wrong}\n")
 
 
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ("input: {windows_hu: [[80, 0]], crop: {size: 64}}", "windows_hu"),
+        ("input: {windows_hu: [], crop: {size: 64}}", "windows_hu"),
+        ("input: {std: 0, crop: {size: 64}}", "std: more than 0"),
+        ("input: {crop: {size: 0}}", "size: at least 32"),
+        ("network: {dropout: 3}", "dropout: a share"),
+        ("augmentation: {mirror: -3}", "mirror: a share"),
+        ("augmentation: {noise_hu: .nan}", "a number is wanted, not nan"),
+        ("training: {learning_rate: .inf}", "a number is wanted, not inf"),
+        ("training: {learning_rate: 1e-3}", "'1e-3' is text to YAML; write 0.001"),
+        ("training: {precision: 16}", "16 is a number; write it in quotes: '16'"),
+        ("testing: {thresholds: [5]}", "probabilities between 0 and 1"),
+    ],
+)
+def test_a_value_that_would_fail_or_do_nothing_hours_later_is_named(
+    tmp_path: Path, wrong: str, said: str
+) -> None:
+    with pytest.raises(ExperimentError, match=said):
+        loaded(tmp_path, f"{SMALLEST}{wrong}\n")
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ("{folders: [a, a]}", "one stands there twice"),
+        ("{folders: [a], split: s.csv, validation_side: x, test_side: x}", "are both 'x'"),
+    ],
+)
+def test_data_that_would_count_twice_or_vanish_are_named(tmp_path: Path, data: str, said: str) -> None:
+    with pytest.raises(ExperimentError, match=said):
+        loaded(tmp_path, f"code: x\ndata: {data}\n")
+
+
 def test_a_missing_key_is_named(tmp_path: Path) -> None:
     with pytest.raises(ExperimentError, match=r"'folders' is missing"):
         loaded(tmp_path, "code: x\ndata: {}\n")
@@ -78,7 +113,7 @@ def test_a_value_of_the_wrong_type_is_named(tmp_path: Path, wrong: str, named: s
         ("training: {epochs: 0}", "training: epochs: at least 1 is wanted, not 0"),
         ("training: {accumulate_batches: 0}", "accumulate_batches: at least 1 is wanted"),
         ("training: {learning_rate: -0.1}", "learning_rate: at least 0 is wanted, not -0.1"),
-        ("training: {weight_decay: .nan}", "weight_decay: at least 0 is wanted, not nan"),
+        ("training: {weight_decay: -1}", "weight_decay: at least 0 is wanted, not -1"),
         ("validation: {patience: -1}", "validation: patience: at least 0 is wanted"),
     ],
 )

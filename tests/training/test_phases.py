@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -20,6 +21,7 @@ from typer.testing import CliRunner
 from cruor.bundle.model import open_bundle
 from cruor.cli import app
 from cruor.preprocessing.channels import to_channels
+from cruor.training import calibration
 from cruor.training.calibration import PLAIN_HEAD
 from cruor.training.data import load_heads
 from cruor.training.experiment import (
@@ -31,15 +33,17 @@ from cruor.training.export import TEST_ORIGIN, BundleName, export_run
 from cruor.training.graph import store_in_8_bit
 from cruor.training.loading import HeadsData
 from cruor.training.module import SliceModule
+from cruor.training.prepare.store import write_prepared
 from cruor.training.run import (
     BEST_CHECKPOINT,
     FINISHED_FILE,
     METRICS_FILE,
     PREDICTIONS_FILE,
     experiment_sides,
+    predict_logits,
     train,
 )
-from tests.training.samples import saved, tiny_experiment
+from tests.training.samples import saved, study, tiny_experiment
 
 pytestmark = pytest.mark.filterwarnings("ignore:::lightning")
 
@@ -320,3 +324,49 @@ def test_a_run_with_a_split_becomes_a_bundle_measured_on_its_test_side(
     rows = [place[uid] for uid in scored["sop_instance_uid"]]
     logits, _ = bundle.run(to_channels(heads.crops.hu[rows].astype(np.float32), experiment.input))
     np.testing.assert_allclose(logits[:, 0], scored["logit_any"], atol=0.1)
+
+
+class TestWhatBecomesNoBundle:
+    @pytest.fixture
+    def copied(self, run: Path, tmp_path: Path) -> Path:
+        return Path(shutil.copytree(run, tmp_path / "run"))
+
+    def rescored(self, run: Path, **columns: object) -> None:
+        scored = pd.read_parquet(run / PREDICTIONS_FILE)
+        scored.assign(**columns).to_parquet(run / PREDICTIONS_FILE)  # type: ignore[arg-type]
+
+    def refused(self, run: Path, folder: Path, said: str) -> None:
+        with pytest.raises(ExperimentError, match=said):
+            export_run(run, folder, BundleName("tiny", "1"))
+        assert not folder.exists()
+
+    def test_a_network_that_ranks_held_out_slices_the_wrong_way_round(
+        self, copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(calibration, "FEWEST_OF_A_CLASS", 1)
+        scored = pd.read_parquet(copied / PREDICTIONS_FILE)
+        self.rescored(copied, logit_any=-scored["any"] + 0.1 * np.arange(len(scored)) / len(scored))
+        self.refused(copied, tmp_path / "bundle", "output 'any'.*has learned nothing")
+
+    def test_a_side_without_complete_studies_of_both_kinds(self, copied: Path, tmp_path: Path) -> None:
+        self.rescored(copied, complete_series=False)
+        self.refused(copied, tmp_path / "bundle", "validation: no complete study with hemorrhage")
+
+    def test_logits_that_are_no_numbers(self, experiment: Experiment) -> None:
+        module = SliceModule(experiment, steps_per_epoch=1).eval()
+        torch.nn.init.constant_(module.network.get_submodule("linear").bias, float("nan"))
+        heads = load_heads(experiment.data, experiment.input)
+        with pytest.raises(ExperimentError, match="no number for a slice"):
+            predict_logits(module, heads, np.arange(3))
+
+
+def test_data_without_hemorrhage_do_not_use_up_the_code(tmp_path: Path) -> None:
+    quiet = write_quiet(tmp_path / "quiet")
+    with pytest.raises(ExperimentError, match="no slice of the data has hemorrhage"):
+        train(saved(tiny_experiment(quiet), tmp_path), tmp_path)
+    assert not (tmp_path / "tiny").exists()
+
+
+def write_quiet(folder: Path) -> Path:
+    write_prepared([study("quiet", (False,) * 5)], folder)
+    return folder

@@ -70,6 +70,14 @@ def test_an_interrupted_preparation_has_no_index_and_goes_on_with_what_is_missin
     assert_same(out, tmp_path / "unbroken")
 
 
+def test_a_wrong_command_does_not_keep_its_folder_from_the_right_one(tmp_path: Path) -> None:
+    root, out = picture_set(tmp_path / "set", 2), tmp_path / "out"
+    with pytest.raises(PrepareError):
+        prepare_data(Request("ct-ich", root, out))
+    prepared, _ = prepare_data(pictures(root, out))
+    assert prepared.slices == 2
+
+
 def test_killed_in_the_middle_the_same_command_goes_on(tmp_path: Path) -> None:
     root, out = picture_set(tmp_path / "set", 600), tmp_path / "out"
     options = ["--root", str(root), "--out", str(out), "--window", "36", "80"]

@@ -149,6 +149,21 @@ def test_what_is_known_of_a_slice_stands_in_the_index(tmp_path: Path) -> None:
     assert index["sex"][1] == "" and index[["age_years", "spacing_mm", "known_low_hu"]].iloc[1].isna().all()
 
 
+def test_a_broken_file_of_a_study_is_named(tmp_path: Path) -> None:
+    index = write_prepared([BLEEDING], tmp_path)
+    file = tmp_path / index["file"].iloc[0]
+    file.write_bytes(file.read_bytes()[:200])
+    with pytest.raises(OSError, match=f"{file.name}.*run `cruor prepare` again"):
+        list(read_slices(tmp_path, index))
+
+
+def test_a_broken_index_is_named(tmp_path: Path) -> None:
+    write_prepared([BLEEDING], tmp_path)
+    (tmp_path / INDEX).write_bytes(b"no table")
+    with pytest.raises(OSError, match=f"{INDEX}.*run `cruor prepare` again"):
+        read_index(tmp_path)
+
+
 def test_a_folder_that_was_not_prepared_says_how_to_prepare_it(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="cruor prepare"):
         read_index(tmp_path)

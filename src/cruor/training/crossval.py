@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from cruor.training.data import load_heads
-from cruor.training.experiment import load_experiment
+from cruor.training.experiment import ExperimentError, load_experiment
 from cruor.training.prepare.store import write_table
 from cruor.training.run import check_code, check_network, fit, logit_columns, open_run, predict_logits
 from cruor.training.runs import HELD_OUT, OUT_OF_FOLD
@@ -20,9 +20,17 @@ def crossvalidate(experiment_file: Path, runs: Path) -> Path:
 
     Returns:
         The file of out-of-fold logits: the index's columns, `fold`, and `logit_<label>` for each label.
+
+    Raises:
+        ExperimentError: the code was used before, or the experiment has a split of its own.
     """
     experiment = load_experiment(experiment_file)
     check_code(experiment, runs)
+    if experiment.data.split:
+        raise ExperimentError(
+            f"{experiment_file}: data: split is of `cruor train`; cross-validation makes its own folds: take "
+            "it out, under another code"
+        )
     check_network(experiment)
     heads = load_heads(experiment.data, experiment.input)
     fold = split_by_patient(heads.index, experiment.data.folds, experiment.training.seed)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,12 +85,7 @@ class CropsOnDisk:
             OSError: the study's file cannot be read; the message names it.
         """
         folder, file = self.files[self.file[row]]
-        try:
-            stored = read_slice(folder, file, int(self.row[row]))
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-            reason = f"{type(error).__name__}: {error}"
-            raise OSError(f"{folder / file}: cannot be read ({reason}); run `cruor prepare` again") from error
-        return crop_slice(stored, self.settings)
+        return crop_slice(read_slice(folder, file, int(self.row[row])), self.settings)
 
 
 @dataclass(frozen=True, eq=False)

@@ -195,6 +195,17 @@ LEAST: dict[str, dict[str, int]] = {
 """Phase -> setting -> its lowest value."""
 
 
+SHARES: dict[str, tuple[str, ...]] = {
+    "network": ("dropout",),
+    "training": ("momentum", "norm_momentum"),
+    "augmentation": ("mirror", "upside_down", "blur"),
+}
+"""Phase -> settings that are shares."""
+
+LEAST_SIZE = 32
+"""Rows and columns of the input: with fewer, a backbone of stride 32 has no last features."""
+
+
 def load_experiment(path: Path) -> Experiment:
     """Read an experiment.
 
@@ -221,11 +232,45 @@ def _check_sense(experiment: Experiment, path: Path) -> None:
         raise ExperimentError(f"{path}: code: {wanted}, not {experiment.code!r}")
     if not experiment.data.folders:
         raise ExperimentError(f"{path}: data: folders: at least one prepared folder is wanted")
+    _check_data(experiment, path)
+    _check_input(experiment, path)
+    for phase, shares in SHARES.items():
+        for name in shares:
+            value = getattr(getattr(experiment, phase), name)
+            if not 0 <= value <= 1:
+                raise ExperimentError(f"{path}: {phase}: {name}: a share from 0 to 1 is wanted, not {value}")
+    if not all(0 < threshold < 1 for threshold in experiment.testing.thresholds):
+        raise ExperimentError(f"{path}: testing: thresholds: probabilities between 0 and 1 are wanted")
     for phase, least in LEAST.items():
         for name, lowest in least.items():
             value = getattr(getattr(experiment, phase), name)
             if not value >= lowest:
                 raise ExperimentError(f"{path}: {phase}: {name}: at least {lowest} is wanted, not {value}")
+
+
+def _check_data(experiment: Experiment, path: Path) -> None:
+    data = experiment.data
+    if len(set(data.folders)) < len(data.folders):
+        raise ExperimentError(f"{path}: data: folders: one stands there twice")
+    if data.split and data.validation_side and data.validation_side == data.test_side:
+        raise ExperimentError(f"{path}: data: validation_side and test_side are both {data.test_side!r}")
+
+
+def _check_input(experiment: Experiment, path: Path) -> None:
+    shown = experiment.input
+    for wrong, said in (
+        (not shown.windows_hu, "windows_hu: at least one window is wanted"),
+        (
+            any(low >= high for low, high in shown.windows_hu),
+            "windows_hu: [low, high] is wanted",
+        ),
+        (not shown.std > 0, "std: more than 0 is wanted"),
+        (shown.crop.size < LEAST_SIZE, f"crop: size: at least {LEAST_SIZE} is wanted"),
+        (not 0 < shown.crop.least_share <= 1, "crop: least_share: a share above 0 is wanted"),
+        (not 0 <= shown.crop.margin <= 1, "crop: margin: a share is wanted"),
+    ):
+        if wrong:
+            raise ExperimentError(f"{path}: input: {said}")
 
 
 def save_experiment(experiment: Experiment, path: Path) -> None:

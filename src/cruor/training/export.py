@@ -35,6 +35,7 @@ from cruor.training.calibration import (
     PLAIN_HEAD,
     calibrated_logits,
     calls_by_other_folds,
+    complete_studies,
     cross_fitted_studies,
     fit_slice_calibration,
     fit_study_head,
@@ -209,12 +210,14 @@ def export_run(run: Path, folder: Path, bundle: BundleName, store: WeightStore =
     for file, command in ((FINISHED_FILE, "train"), measured_by):
         if not (run / file).exists():
             raise ExperimentError(f"{run}: no {file}; run `cruor {command}` on the experiment first")
+    heads = load_heads(experiment.data, experiment.input)
+    table = pd.read_parquet(run / measured_by[0])
+    check_measurable(table, run)
+    evidence = evidence_of_sides(table, heads.index) if experiment.data.split else evidence_of_folds(table)
+    check_calibration(evidence.calibration, table, run)
     network = load_network(experiment, run)
     folder.mkdir(parents=True, exist_ok=True)
     write_graph(network, experiment, folder / MODEL_FILE, store)
-    heads = load_heads(experiment.data, experiment.input)
-    table = pd.read_parquet(run / measured_by[0])
-    evidence = evidence_of_sides(table, heads.index) if experiment.data.split else evidence_of_folds(table)
     manifest = make_manifest(
         bundle,
         experiment,
@@ -226,6 +229,37 @@ def export_run(run: Path, folder: Path, bundle: BundleName, store: WeightStore =
     write_manifest(manifest, folder / MANIFEST_FILE)
     (folder / CARD_FILE).write_text(render_card(manifest), encoding="utf-8")
     return folder
+
+
+def check_measurable(scored: pd.DataFrame, run: Path) -> None:
+    """Refuse a run of whose studies nothing can be fitted or measured.
+
+    Raises:
+        ExperimentError: a side has no complete study with, or none without hemorrhage.
+    """
+    sides = scored.groupby("side") if "side" in scored else [("out of fold", scored)]
+    found = {name: {bool(one["any"].max()) for one in complete_studies(part)} for name, part in sides}
+    for side in (VALIDATION, TEST) if "side" in scored else ("out of fold",):
+        for kind, word in ((True, "with"), (False, "without")):
+            if kind not in found.get(side, set()):
+                raise ExperimentError(
+                    f"{run}: {side}: no complete study {word} hemorrhage was held out, so no operating point "
+                    "can be found or measured; take data with complete series, or another split"
+                )
+
+
+def check_calibration(calibration: SliceCalibration, scored: pd.DataFrame, run: Path) -> None:
+    """Refuse a network that ranks held-out slices the wrong way round.
+
+    Raises:
+        ExperimentError: an output's logits fall where there is more blood; the sentence names it.
+    """
+    for output, slope in zip(outputs_of(scored), calibration.slope, strict=True):
+        if slope <= 0:
+            raise ExperimentError(
+                f"{run}: output {output!r} is no higher on held-out slices that have it than on others: it "
+                "has learned nothing; train longer or on more data"
+            )
 
 
 def ancestry(run: Path, experiment: Experiment) -> dict[str, object]:

@@ -11,7 +11,7 @@ from torchmetrics.classification import BinaryAccuracy
 from torchmetrics.functional.classification import binary_accuracy, binary_auroc
 
 from cruor.training.data import augment, channels_of
-from cruor.training.experiment import Experiment, TrainingSettings
+from cruor.training.experiment import Experiment, ExperimentError, TrainingSettings
 from cruor.training.networks import build_network
 from cruor.training.prepare.store import LABELS
 
@@ -112,6 +112,8 @@ class SliceModule(lightning.LightningModule):
         self._log("train_loss", loss, len(hu))
         self.train_accuracy(logits[:, 0].sigmoid(), labels[:, 0].int())
         self._log("train_accuracy", self.train_accuracy, len(hu))
+        if not loss.isfinite():
+            raise ExperimentError("the loss is no number: training went astray; lower learning_rate")
         if self.place_loss is not None and maps is not None:
             place_loss: Tensor = self.place_loss(maps[:, 0].float(), blood)
             self._log("train_place_loss", place_loss, len(hu))

@@ -91,6 +91,8 @@ def train(experiment_file: Path, runs: Path) -> Path:
         raise ExperimentError(f"{folder} is finished and never overwritten; give the experiment another code")
     check_network(experiment)
     heads = load_heads(experiment.data, experiment.input)
+    if not (heads.index["any"] == 1).any():
+        raise ExperimentError(f"{experiment_file}: no slice of the data has hemorrhage to learn")
     if not experiment.data.split:
         folder = open_run(experiment, runs)
         fit(experiment, heads, np.arange(len(heads.index)), folder)
@@ -231,7 +233,10 @@ def predict_logits(module: SliceModule, heads: Heads, rows: NDArray[np.int64]) -
     batches = slice_loader(slices, settings.training.batch_size, settings.data.workers)
     logits = [module(hu.to(device))[0].float().cpu() for hu, _, _ in batches]
     module.cpu()
-    return torch.cat(logits).numpy()
+    found = torch.cat(logits)
+    if not found.isfinite().all():
+        raise ExperimentError("the network gives no number for a slice: training went astray")
+    return found.numpy()
 
 
 def write_predictions(module: SliceModule, heads: Heads, sides: NDArray[np.object_], folder: Path) -> None:

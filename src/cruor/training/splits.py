@@ -167,6 +167,19 @@ def read_split(file: Path, index: pd.DataFrame) -> NDArray[np.object_]:
     Raises:
         SplitError: unreadable, a patient on two sides, or a patient of the data on none.
     """
+    side = index["patient_id"].map(read_sides(file))
+    if side.isna().any():
+        missing = sorted(set(index["patient_id"][side.isna()]))
+        raise SplitError(f"{file}: patients of the data without a side: {', '.join(missing[:5])}")
+    return np.array(side, dtype=object)
+
+
+def read_sides(file: Path) -> pd.Series:
+    """Side by patient.
+
+    Raises:
+        SplitError: unreadable, or a patient on two sides.
+    """
     try:
         table = pd.read_csv(file, dtype=str)[["patient_id", "side"]].drop_duplicates()
     except (OSError, KeyError, ValueError) as error:
@@ -174,11 +187,7 @@ def read_split(file: Path, index: pd.DataFrame) -> NDArray[np.object_]:
     twice = table["patient_id"][table["patient_id"].duplicated()]
     if len(twice):
         raise SplitError(f"{file}: patients on two sides: {', '.join(sorted(set(twice))[:5])}")
-    side = index["patient_id"].map(table.set_index("patient_id")["side"])
-    if side.isna().any():
-        missing = sorted(set(index["patient_id"][side.isna()]))
-        raise SplitError(f"{file}: patients of the data without a side: {', '.join(missing[:5])}")
-    return np.array(side, dtype=object)
+    return table.set_index("patient_id")["side"]
 
 
 def split_by_patient(index: pd.DataFrame, folds: int, seed: int) -> NDArray[np.int64]:

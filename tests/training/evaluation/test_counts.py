@@ -128,3 +128,10 @@ class TestAtAPrevalence:
     def test_without_one_class_it_is_undefined_and_says_so(self) -> None:
         found = predictive_values(Counts(0, 0, 2, 8), 0.1)["PPV"]
         assert math.isnan(found.value) and found.reason == "a class is missing"
+
+
+def test_no_interval_of_no_width_is_given() -> None:
+    found = rates(Counts(tp=1, fn=0, fp=1, tn=0))["PPV"]
+    assert found.value == 0.5
+    assert math.isnan(found.low) and math.isnan(found.high)
+    assert found.reason

@@ -16,6 +16,7 @@ from cruor.reader.study import read_study
 from cruor.training.calibration import cross_fitted_studies
 from cruor.training.evaluation.predictions import (
     EvaluationError,
+    by_patient,
     cross_fit,
     load_index,
     read_predictions,
@@ -191,3 +192,20 @@ class TestFiles:
         (tmp_path / "some.parquet").write_text("no table")
         with pytest.raises(EvaluationError, match="cannot be read as Parquet"):
             read_predictions(tmp_path / "some.parquet")
+
+
+def test_studies_of_one_patient_are_one_case_of_the_papers_table() -> None:
+    slices = predicted().slices
+    shared = slices.assign(patient_id=slices["patient_id"].replace("P001", "P000"))
+    studies = studies_of(shared, 0.8)
+    patients = by_patient(studies)
+    assert (len(studies), len(patients)) == (20, 19)
+    one, both = patients.set_index("patient_id").loc["P000"], studies[studies["patient_id"] == "P000"]
+    assert one["label"]
+    assert (one["slice_count"], one["positive_slices"]) == (20, both["positive_slices"].sum())
+    assert one["probability"] == both["probability"].max()
+
+
+def test_patients_of_one_study_each_are_the_studies() -> None:
+    studies = studies_of(predicted().slices, 0.8)
+    pd.testing.assert_frame_equal(by_patient(studies), studies)

@@ -89,6 +89,8 @@ def _predictive(right: float, wrong: float, error: float) -> Estimate:
     value = right / (right + wrong)
     if not math.isfinite(error) or value in (0, 1):
         return Estimate(value, math.nan, math.nan, "no logit interval at 0 or 100 %")
+    if error == 0:
+        return Estimate(value, math.nan, math.nan, "no logit interval: no case was spared or missed")
     middle, reach = math.log(right / wrong), NORMAL_95 * error
     return Estimate(value, _share(middle - reach), _share(middle + reach))
 

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from cruor.bundle.model import open_bundle
 from cruor.training.evaluation.comparison import compare
 from cruor.training.evaluation.curves import (
@@ -38,6 +36,7 @@ from cruor.training.evaluation.predictions import (
     write_predictions,
 )
 from cruor.training.evaluation.tables import Table, all_tables, write_csv, write_latex
+from cruor.training.splits import SplitError, read_sides
 
 METRICS_FILE = "metrics.json"
 TABLE_PICTURES = ("table1_natural", "table1_balanced", "table2", "comparison", "confusion")
@@ -153,14 +152,12 @@ def predict(
 
 def _patients_of(side: Side) -> set[str]:
     try:
-        table = pd.read_csv(side.split, dtype=str)
-    except (OSError, ValueError) as error:
-        raise EvaluationError(f"{side.split}: cannot be read as a split ({error})") from error
-    if not {"patient_id", "side"} <= set(table):
-        raise EvaluationError(f"{side.split}: no columns patient_id and side; such a file is a split")
-    patients = set(table.loc[table["side"] == side.side, "patient_id"])
+        sides = read_sides(side.split)
+    except SplitError as error:
+        raise EvaluationError(str(error)) from error
+    patients = set(sides.index[sides == side.side])
     if not patients:
-        known = ", ".join(sorted(table["side"].dropna().unique()))
+        known = ", ".join(sorted(sides.dropna().unique()))
         raise EvaluationError(f"{side.split}: no patient on side {side.side!r}; its sides: {known}")
     return patients
 

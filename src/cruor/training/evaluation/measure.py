@@ -25,7 +25,7 @@ from cruor.training.evaluation.figures import (
     tally,
 )
 from cruor.training.evaluation.metrics import Estimate
-from cruor.training.evaluation.predictions import CROSS_FITTED, Predictions, studies_of
+from cruor.training.evaluation.predictions import CROSS_FITTED, Predictions, by_patient, studies_of
 from cruor.training.evaluation.reliability import reliability
 from cruor.training.evaluation.subgroups import subgroups, unknown_groups
 from cruor.training.evaluation.tables import RESEARCH_ONLY
@@ -40,7 +40,7 @@ def measure(predictions: Predictions, settings: Settings) -> dict[str, Any]:
     studies = studies_of(slices, settings.slice_threshold)
     by_slice, by_study = slice_cases(slices), study_cases(studies)
     rule = predictions.made_by.get("default_rule", SUBGROUP_RULE)
-    second_table = table_2(studies)
+    second_table = table_2(by_patient(studies))
     return {
         "settings": dataclasses.asdict(settings) | {"subgroup_rule": rule},
         "said": list(_said(predictions, studies)),

@@ -254,6 +254,25 @@ def studies_of(slices: pd.DataFrame, slice_threshold: float) -> pd.DataFrame:
     return pd.DataFrame(_study_rows(slices[slices["study_any"].notna()], slice_threshold), columns=_STUDY)
 
 
+def by_patient(studies: pd.DataFrame) -> pd.DataFrame:
+    """Rows of `studies_of`, all studies of a patient as one, as the paper counts (section 3.1).
+
+    Slices add up. A patient is as probable as the most probable study, and has hemorrhage when one study has.
+    """
+    merged = studies.groupby(["source", "patient_id"], sort=True, as_index=False).agg(
+        study_instance_uid=("study_instance_uid", "first"),
+        label=("label", "max"),
+        probability=("probability", "max"),
+        threshold=("threshold", "first"),
+        positive_slices=("positive_slices", "sum"),
+        slice_count=("slice_count", "sum"),
+        age_years=("age_years", "first"),
+        sex=("sex", "first"),
+        spacing_mm=("spacing_mm", "first"),
+    )
+    return merged[_STUDY].astype(studies.dtypes)
+
+
 _STUDY = [
     "source",
     "patient_id",

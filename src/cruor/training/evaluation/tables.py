@@ -191,7 +191,7 @@ def _table_2(metrics: dict[str, Any]) -> Table:
     threshold = metrics["settings"]["slice_threshold"]
     return Table(
         "table2",
-        "Table 2. Studies, by rule",
+        "Table 2. Patients, by rule",
         f"paper-n: suspected when at least n % of the slices are above {threshold:g}; probability: the study "
         "probability reaches its operating point. 95 % intervals as in the paper: exact binomial for ACC, "
         "TPR and TNR; logit (Mercaldo 2007) for PPV and NPV, undefined at 0 and 100 %. Studies are taken as "

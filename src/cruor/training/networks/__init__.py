@@ -117,6 +117,7 @@ def _check(settings: NetworkSettings, windows: int, size: int) -> None:
     if settings.frozen_stages and name != "lite0":
         raise ExperimentError(f"frozen_stages is of lite0 alone; leave it out of {name!r}")
     if bool(settings.backbone) != (name == "timm"):
-        raise ExperimentError(
-            f"network {name!r}: backbone is a name in timm, and of the network 'timm' alone"
+        wanted = (
+            "needs backbone: NAME, a name in timm" if name == "timm" else "takes no backbone; 'timm' does"
         )
+        raise ExperimentError(f"network {name!r} {wanted}")

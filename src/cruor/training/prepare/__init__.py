@@ -105,7 +105,12 @@ def prepare_data(request: Request, progress: Progress = no_progress) -> tuple[Pr
         return complete, True
     request.out.mkdir(parents=True, exist_ok=True)
     with Ledger(request.out, json.dumps(settings)) as ledger:
-        _do_jobs(request, ledger, progress)
+        try:
+            _do_jobs(request, ledger, progress)
+        except PrepareError:
+            if ledger.is_empty():  # else the right command could not use the folder after a wrong one
+                (request.out / LEDGER).unlink()
+            raise
         prepared = _finish(request, settings, ledger)
     # Last: with it the folder counts as unfinished, whatever else is there.
     (request.out / LEDGER).unlink()

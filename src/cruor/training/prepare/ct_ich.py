@@ -20,7 +20,14 @@ from cruor.training.prepare.ledger import Ledger
 from cruor.training.prepare.plan import Job, Plan, Progress, Reading, Request
 from cruor.training.prepare.series import sex
 from cruor.training.prepare.store import UNKNOWN, LabelledSlice, LabelledStudy
-from cruor.training.prepare.tables import Record, check_labels, labels_of, read_table, whole_number
+from cruor.training.prepare.tables import (
+    Record,
+    check_labels,
+    labels_of,
+    number_or_unknown,
+    read_table,
+    whole_number,
+)
 
 BRAIN_HU = (-20, 100)
 BONE_HU = (-900, 2300)
@@ -58,7 +65,7 @@ def _people(file: Path) -> dict[int, Person]:
         return {}
     rows = read_table(file, "patient", "age_years", "sex")
     return {
-        whole_number(file, row, "patient"): Person(float(row["age_years"] or UNKNOWN), sex(row["sex"]))
+        whole_number(file, row, "patient"): Person(number_or_unknown(row["age_years"]), sex(row["sex"]))
         for row in rows
     }
 

@@ -23,7 +23,7 @@ from cruor.training.prepare.ledger import Ledger
 from cruor.training.prepare.plan import Job, NotRead, Plan, PrepareError, Progress, Reading, Request
 from cruor.training.prepare.series import sex
 from cruor.training.prepare.store import LABELS, UNKNOWN, LabelledSlice, LabelledStudy
-from cruor.training.prepare.tables import label_of, read_table, whole_number
+from cruor.training.prepare.tables import label_of, number_or_unknown, read_table, whole_number
 
 DIAGNOSES, PEOPLE = "hemorrhage_diagnosis_raw_ct.csv", "patient_demographics.csv"
 SCANS, MASKS = "ct_scans", "masks"
@@ -102,7 +102,7 @@ def read_people(root: Path) -> dict[int, Person]:
     if file is None:
         return {}
     with file.open(newline="", encoding="utf-8-sig") as lines:
-        header, *rows = csv.reader(lines)
+        header, *rows = [*csv.reader(lines), list[str]()]
     places = [_place(header, beginning) for beginning in ("patient", "age", "gender")]
     people = {}
     for row in rows:
@@ -110,20 +110,13 @@ def read_people(root: Path) -> dict[int, Person]:
             row[place] if place is not None and place < len(row) else "" for place in places
         )
         if patient.strip().isdigit():
-            people[int(patient)] = Person(_number(age), sex(gender))
+            people[int(patient)] = Person(number_or_unknown(age), sex(gender))
     return people
 
 
 def _place(header: list[str], beginning: str) -> int | None:
     found = (place for place, name in enumerate(header) if name.strip().lower().startswith(beginning))
     return next(found, None)
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return UNKNOWN
 
 
 def read_patient(

@@ -7,23 +7,29 @@ is not to be trusted on single slices.
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from cruor.training.prepare.tables import read_table, whole_number
+
 LEAST_PEAK = 128
 """A drawing that nowhere reaches one half says nothing: it is left out."""
 
 
 class Drawings:
-    """The drawings of a folder by data set and slice."""
+    """The drawings of a folder by data set and slice.
+
+    Raises:
+        PrepareError: the folder has no table of them.
+    """
 
     def __init__(self, folder: Path) -> None:
-        with (folder / "maps.csv").open(newline="") as lines:
-            rows = [row for row in csv.DictReader(lines) if int(row["peak"]) >= LEAST_PEAK]
+        table = folder / "maps.csv"
+        rows = read_table(table, "set", "id", "peak", "file")
+        rows = [row for row in rows if whole_number(table, row, "peak") >= LEAST_PEAK]
         self._files = {(row["set"], row["id"]): folder / row["file"] for row in rows}
 
     def of(self, source: str, slice_id: str) -> NDArray[np.uint8] | None:

@@ -113,6 +113,11 @@ class Ledger:
         """Forget a file."""
         self._base.execute("delete from headers where path = ?", (path,))
 
+    def is_empty(self) -> bool:
+        """Whether no header and no job of an earlier or this run stands here."""
+        asked = "select exists (select 1 from headers) or exists (select 1 from done)"
+        return not self._base.execute(asked).fetchone()[0]
+
     def done(self) -> set[str]:
         """Keys of the jobs that are done."""
         return {key for (key,) in self._base.execute("select key from done")}

@@ -15,7 +15,9 @@ from __future__ import annotations
 import hashlib
 import io
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -226,10 +228,14 @@ def read_index(folder: Path) -> pd.DataFrame:
 
     Raises:
         FileNotFoundError: the folder was not prepared, or not to the end.
+        OSError: the index is broken.
     """
     if not (folder / INDEX).exists():
         raise FileNotFoundError(f"{folder}: no {INDEX}; make it with `cruor prepare`")
-    return pd.read_parquet(folder / INDEX)
+    try:
+        return pd.read_parquet(folder / INDEX)
+    except (OSError, ValueError) as error:
+        raise OSError(f"{folder / INDEX}: cannot be read ({error}); run `cruor prepare` again") from error
 
 
 @dataclass(frozen=True, eq=False)
@@ -249,7 +255,7 @@ class StoredSlice:
 
 def read_slice(folder: Path, file: str, row: int) -> StoredSlice:
     """Read one slice alone; nothing else of its study is unpacked."""
-    with np.load(folder / file) as archive:
+    with _opened(folder / file) as archive:
         return _stored(archive, row)
 
 
@@ -257,8 +263,19 @@ def read_slices(folder: Path, index: pd.DataFrame) -> Iterator[StoredSlice]:
     """Yield slices in the order of the index; a study's file is opened once where its rows stand together."""
     together = (index["file"] != index["file"].shift()).cumsum()
     for _, rows in index.groupby(together, sort=False):
-        with np.load(folder / rows["file"].iloc[0]) as archive:
+        with _opened(folder / rows["file"].iloc[0]) as archive:
             yield from (_stored(archive, row) for row in rows["row"])
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[Mapping[str, NDArray[Any]]]:
+    """A study's file; whatever is wrong with it is an OSError that names it."""
+    try:
+        with np.load(file) as archive:
+            yield archive
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise OSError(f"{file}: cannot be read ({reason}); run `cruor prepare` again") from error
 
 
 def _stored(archive: Mapping[str, NDArray[Any]], row: int) -> StoredSlice:

@@ -68,6 +68,14 @@ def check_labels(file: Path, rows: Iterable[Record]) -> None:
         labels_of(file, row)
 
 
+def number_or_unknown(text: str) -> float:
+    """A number, NaN where it is none: what people wrote of a patient's age."""
+    try:
+        return float(text)
+    except ValueError:
+        return UNKNOWN
+
+
 def whole_number(file: Path, row: Record, column: str) -> int:
     """A whole number of a row.
 

@@ -88,6 +88,26 @@ def test_foreign_files_do_not_change_the_exit_status(head, bundle, tmp_path):
     assert triage(head, tmp_path, "--bundle", bundle).exit_code == 0
 
 
+def test_an_operating_point_of_the_bundle_decides_by_probability(head, bundle):
+    run = triage(head, "--bundle", bundle, "--operating-point", "balanced", "--json")
+    assert run.exit_code == 0
+    assert json.loads(run.stdout)["rule"] == "probability"
+    assert json.loads(run.stdout)["notes"][0].endswith("(balanced)")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--operating-point", "best"], "no operating point 'best' in this bundle; it has: balanced"),
+        (["--operating-point", "balanced", "--rule", "paper-5"], "goes with --rule probability"),
+    ],
+)
+def test_an_operating_point_that_cannot_be_used_exits_with_2(head, bundle, arguments, said):
+    run = triage(head, "--bundle", bundle, *arguments)
+    assert run.exit_code == 2
+    assert said in run.stderr
+
+
 def test_nothing_to_read_exits_with_1_and_says_so(bundle, tmp_path):
     (tmp_path / "notes.txt").write_text("not DICOM")
     run = triage(tmp_path, "--bundle", bundle)

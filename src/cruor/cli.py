@@ -101,6 +101,7 @@ def triage(
     paths: Annotated[
         list[Path], typer.Argument(metavar="PATH...", help="Folders, files or zips with DICOM in them.")
     ],
+    *,
     out: Annotated[
         Path | None, typer.Option(help="Write result.json, slices.csv and panels per study, and index.html.")
     ] = None,
@@ -111,6 +112,10 @@ def triage(
         RuleName | None,
         typer.Option(help="How slices decide a study: calibrated probability, or the paper's n % of slices."),
     ] = None,
+    operating_point: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Decide by probability, at this operating point of the bundle."),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object a study and line on stdout, nothing else.")
     ] = False,
@@ -119,6 +124,8 @@ def triage(
     for path in paths:
         _check_path(path)
     opened = _open_bundle(bundle)
+    if operating_point is not None:
+        rule, opened = _at_operating_point(opened, operating_point, rule)
     if out is not None:
         _check_out(out)
     run = _read_all(paths, opened, rule, out, as_json)
@@ -236,16 +243,21 @@ def train(experiment: _Experiment, runs: _Runs = Path("runs")) -> None:
 
 @app.command()
 def crossval(experiment: _Experiment, runs: _Runs = Path("runs")) -> None:
-    """Train a network a fold, by patient, and keep what each says of the patients it never saw."""
+    """Train a network a fold, by patient, and without each source left out; print how each reads the rest."""
     _need_training()
+    from rich.console import Console
+
     from cruor.training.crossval import crossvalidate
+    from cruor.training.crossval_table import crossval_table
     from cruor.training.experiment import ExperimentError
     from cruor.training.splits import SplitError
 
     try:
-        typer.echo(crossvalidate(experiment, runs))
+        out_of_fold = crossvalidate(experiment, runs)
     except (ExperimentError, SplitError, OSError) as error:
         _stop(str(error))
+    Console().print(crossval_table(out_of_fold.parent))
+    typer.echo(out_of_fold)
 
 
 @app.command("runs")
@@ -578,6 +590,18 @@ def _open_bundle(name: str | None) -> Bundle:
 def _cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _at_operating_point(bundle: Bundle, name: str, rule: RuleName | None) -> tuple[RuleName, Bundle]:
+    from cruor.bundle.manifest import BundleError
+
+    if rule not in (None, RuleName.PROBABILITY):
+        _stop(f"--operating-point goes with --rule probability; {rule} has none")
+    try:
+        manifest = replace(bundle.manifest, rules=bundle.manifest.rules.at(name))
+    except BundleError as error:
+        _stop(str(error))
+    return RuleName.PROBABILITY, replace(bundle, manifest=manifest)
 
 
 def _need_training() -> None:

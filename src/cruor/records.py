@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+import types
 import typing
 from collections.abc import Iterable
 from typing import Any
@@ -18,7 +19,7 @@ def build_record(kind: Any, value: Any, where: str) -> Any:
     """Build what the type `kind` asks for.
 
     Args:
-        kind: a dataclass, a tuple of such, a dict, a Literal of names, or a plain type.
+        kind: a dataclass, a tuple of such, a dict, a Literal of names, a plain type, or one of these or None.
         value: mappings, lists and plain values as JSON and YAML give them.
         where: file and field, for messages.
 
@@ -28,6 +29,9 @@ def build_record(kind: Any, value: Any, where: str) -> Any:
     if dataclasses.is_dataclass(kind):
         return _build_dataclass(kind, value, where)
     origin = typing.get_origin(kind)
+    if origin is types.UnionType:
+        (wanted,) = (one for one in typing.get_args(kind) if one is not types.NoneType)
+        return None if value is None else build_record(wanted, value, where)
     if origin is tuple:
         return _build_tuple(typing.get_args(kind), value, where)
     if origin is typing.Literal:

@@ -1,8 +1,16 @@
 import json
+from dataclasses import replace
 
 import pytest
 
-from cruor.bundle.manifest import BundleError, read_manifest, write_manifest
+from cruor.bundle.manifest import (
+    BundleError,
+    OperatingPoint,
+    Rules,
+    VolumeFit,
+    read_manifest,
+    write_manifest,
+)
 from tests.reader.fakes import manifest
 
 
@@ -71,6 +79,12 @@ def test_what_is_no_manifest_is_refused_with_the_file_named(tmp_path, text):
         ("rules.default", ("rules", "default"), "paper-7"),
         ("rules.slice_threshold", ("rules", "slice_threshold"), 1.5),
         ("rules.operating_point.threshold", ("rules", "operating_point", "threshold"), 99.0),
+        ("rules.other_points", ("rules", "other_points"), [{"name": "a", "threshold": 0.0, "origin": ""}]),
+        (
+            "volume",
+            ("volume",),
+            {"factor": 1.0, "low": 0.5, "high": 2.0, "origin": "of maps that are no blood"},
+        ),
     ],
 )
 def test_a_value_that_would_answer_wrongly_in_silence_is_refused_by_field(file, field, path, value):
@@ -82,6 +96,36 @@ def test_a_value_that_would_answer_wrongly_in_silence_is_refused_by_field(file, 
     file.write_text(json.dumps(content))
     with pytest.raises(BundleError, match=f"'{field}'"):
         read_manifest(file)
+
+
+def test_a_map_of_blood_can_tell_a_volume(tmp_path):
+    fit = VolumeFit(1.2, 0.5, 2.0, "by hand")
+    said = manifest(map_kind="blood", map_scale=1.0, volume=fit)
+    write_manifest(said, tmp_path / "manifest.json")
+    assert read_manifest(tmp_path / "manifest.json") == said
+
+
+@pytest.mark.parametrize("change", [{"factor": 0.0}, {"low": 1.1}, {"high": 0.9}, {"low": 0.0}])
+def test_a_volume_without_sense_is_refused(tmp_path, change):
+    fit = replace(VolumeFit(1.2, 0.5, 2.0, "by hand"), **change)
+    write_manifest(manifest(map_kind="blood", map_scale=1.0, volume=fit), tmp_path / "manifest.json")
+    with pytest.raises(BundleError, match="'volume'"):
+        read_manifest(tmp_path / "manifest.json")
+
+
+def test_a_map_of_blood_without_a_scale_is_refused(tmp_path):
+    write_manifest(manifest(map_kind="blood", map_scale=0.0), tmp_path / "manifest.json")
+    with pytest.raises(BundleError, match="'map_kind'"):
+        read_manifest(tmp_path / "manifest.json")
+
+
+def test_another_operating_point_is_taken_by_its_name():
+    points = OperatingPoint("balanced", 0.5, ""), OperatingPoint("sensitivity-95", 0.2, "")
+    rules = Rules("probability", "", 0.8, points[0], points[1:])
+    assert rules.at("sensitivity-95").operating_point == points[1]
+    assert rules.at("sensitivity-95").at("balanced") == rules
+    with pytest.raises(BundleError, match=r"'best'.*balanced, sensitivity-95"):
+        rules.at("best")
 
 
 def test_nan_is_no_number_of_a_manifest(file):

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cruor.bundle.manifest import SliceCalibration
+from cruor.bundle.manifest import SliceCalibration, VolumeFit
 from cruor.demo.phantom import EPIDURAL, NORMAL, write_phantom_study
 from cruor.dicom.instances import PutAside
 from cruor.dicom.studies import find_studies
@@ -49,6 +49,55 @@ def cut_short(study, keep: slice):
     (series,) = study.series
     frames, positions = series.frames[keep], series.positions_mm[keep]
     return replace(study, series=(replace(series, frames=frames, positions_mm=positions),))
+
+
+def of_blood(**changes):
+    """A bundle whose map is blood."""
+    fit = VolumeFit(factor=2.0, low=0.5, high=3.0, origin="by hand")
+    return bundle(map_kind="blood", map_scale=1.0, volume=fit, **changes)
+
+
+def test_a_bundle_whose_map_is_blood_estimates_its_volume_with_a_range(epidural, normal):
+    bleeding, quiet = read_study(epidural, of_blood()), read_study(normal, of_blood())
+    assert bleeding.blood_volume.ml > quiet.blood_volume.ml + 5
+    assert bleeding.blood_volume.low_ml == pytest.approx(0.5 * bleeding.blood_volume.ml)
+    assert bleeding.blood_volume.high_ml == pytest.approx(3 * bleeding.blood_volume.ml)
+
+
+def test_the_volume_is_that_of_the_cells_above_one_half(epidural):
+    result = read_study(epidural, of_blood())
+    spacing = result.slices[0].frame.pixel_spacing[0]
+    cells = [(one.map >= 0.5).sum() * (one.box.size * spacing / 8) ** 2 for one in result.slices]
+    assert result.blood_volume.ml == pytest.approx(2.0 * sum(cells) * 5.0 / 1000, rel=1e-6)
+
+
+def test_other_bundles_tell_no_volume(suspected):
+    assert suspected.blood_volume is None
+
+
+def test_without_the_size_of_a_pixel_no_volume_is_told(epidural, suspected):
+    (brain,) = [one for one in epidural.series if one.series_instance_uid == suspected.series_instance_uid]
+    frames = tuple(replace(frame, pixel_spacing=None) for frame in brain.frames)
+    blind = replace(epidural, series=(replace(brain, frames=frames),))
+    result = read_study(blind, of_blood())
+    assert result.status == Status.DECIDED
+    assert result.blood_volume is None
+
+
+def test_a_bundle_with_a_reach_asks_the_neighbours_of_a_slice(suspected, epidural):
+    calibration = bundle().manifest.calibration
+    reaching = bundle(calibration=replace(calibration, reach_mm=4.0))
+    alone = np.array([one.probability for one in suspected.slices])
+    asked = np.array([one.probability for one in read_study(epidural, reaching).slices])
+    assert asked.max() < alone.max() and asked.min() >= alone.min()
+    assert asked.argmax() == alone.argmax()
+
+
+def test_without_known_spacing_each_slice_stands_for_itself(epidural, suspected):
+    reaching = bundle(calibration=replace(bundle().manifest.calibration, reach_mm=4.0))
+    series = tuple(replace(one, spacing_mm=None) for one in epidural.series)
+    result = read_study(replace(epidural, series=series), reaching)
+    assert [one.probability for one in result.slices] == [one.probability for one in suspected.slices]
 
 
 def test_a_head_with_blood_is_suspected_and_a_head_without_is_not(suspected, normal):

@@ -9,9 +9,11 @@ import pytest
 
 from cruor.dicom.instances import PutAside, SeriesConsidered
 from cruor.reader.results import NO_MAPS, StudyResult
+from cruor.reader.volume import BloodVolume
 from cruor.report.cards import StudyCard
 from cruor.report.files import write_study
 from cruor.report.page import render_page, write_page
+from cruor.report.text import BLOOD_MAP_SENTENCE, MAP_SENTENCE
 
 from .samples import failed, not_suspected, read_slice, refused, slice_result, suspected
 
@@ -166,3 +168,17 @@ def test_without_maps_the_page_does_not_speak_of_where_the_network_looked(tmp_pa
     assert NO_MAPS in Elements(page).text
     assert "Where the network looked" not in page
     assert '<th scope="col">subdural</th>' not in page
+
+
+def test_a_map_of_blood_is_called_so_and_its_volume_is_an_estimate_with_a_range(tmp_path: Path) -> None:
+    blood = suspected(map_kind="blood", blood_volume=BloodVolume(23.4, 12.0, 41.0))
+    text = Elements(render_page(cards_of(tmp_path, blood))).text
+    assert "Estimate from the maps: about 23 ml of blood, likely 12 to 41" in text
+    assert BLOOD_MAP_SENTENCE in text
+    assert MAP_SENTENCE not in text
+
+
+def test_a_bundle_that_tells_no_volume_has_no_such_line(card: StudyCard) -> None:
+    text = Elements(render_page([card])).text
+    assert "ml of blood" not in text
+    assert MAP_SENTENCE in text

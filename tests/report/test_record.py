@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from cruor.reader.results import StudyResult
+from cruor.reader.volume import BloodVolume
 from cruor.report.record import StudyRecord, record_json, study_record
 
 from .samples import failed, not_suspected, refused, slice_result, suspected
 
-ISSUE_KEYS = [
+AGREED_KEYS = [
     "study_instance_uid",
     "series_instance_uid",
     "patient_id",
@@ -27,12 +28,14 @@ ISSUE_KEYS = [
     "series_considered",
     "bundle",
     "seconds",
+    "map_kind",
+    "blood_volume",
 ]
 
 
 @pytest.mark.parametrize("result", [suspected(), not_suspected(), refused(), failed()])
 def test_record_has_exactly_the_agreed_keys_in_order(result: StudyResult) -> None:
-    assert list(study_record(result)) == ISSUE_KEYS == list(StudyRecord.__annotations__)
+    assert list(study_record(result)) == AGREED_KEYS == list(StudyRecord.__annotations__)
 
 
 def test_slice_and_series_records_have_the_agreed_keys() -> None:
@@ -45,6 +48,12 @@ def test_slice_and_series_records_have_the_agreed_keys() -> None:
         "findings",
     ]
     assert list(record["series_considered"][0]) == ["series_instance_uid", "description", "chosen", "why"]
+
+
+def test_a_volume_is_written_with_its_range() -> None:
+    assert study_record(suspected())["blood_volume"] is None
+    record = study_record(suspected(blood_volume=BloodVolume(23.44, 12.06, float("inf"))))
+    assert record["blood_volume"] == {"ml": 23.4, "low_ml": 12.1, "high_ml": None}
 
 
 @pytest.mark.parametrize("result", [refused(), failed()])

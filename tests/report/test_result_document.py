@@ -11,7 +11,7 @@ import pytest
 from cruor.reader.results import FINDINGS, Decision, Status
 from cruor.report.files import RESULT_NAME, SLICES_COLUMNS, SLICES_NAME
 from cruor.report.page import PAGE_NAME
-from cruor.report.record import SeriesRecord, SliceRecord, StudyRecord
+from cruor.report.record import BloodVolumeRecord, SeriesRecord, SliceRecord, StudyRecord
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "result.md").read_text("utf-8")
 
@@ -21,6 +21,7 @@ TYPE_WORDS = {
     "int": "integer",
     "int | None": "integer or null",
     "float | None": "number or null",
+    "cruor.report.record.BloodVolumeRecord | None": "blood volume or null",
     "bool": "boolean",
     "list[str]": "array of string",
     "list[cruor.report.record.SliceRecord]": "array of slice",
@@ -44,6 +45,7 @@ def type_word(hint: object) -> str:
     ("heading", "record"),
     [
         ("The study: result.json and `--json`", StudyRecord),
+        ("blood volume", BloodVolumeRecord),
         ("slice", SliceRecord),
         ("series", SeriesRecord),
     ],
@@ -53,7 +55,9 @@ def test_every_key_stands_in_the_document_in_order_with_its_type(heading: str, r
     assert documented == [(key, type_word(hint)) for key, hint in get_type_hints(record).items()]
 
 
-@pytest.mark.parametrize("heading", ["The study: result.json and `--json`", "slice", "series"])
+@pytest.mark.parametrize(
+    "heading", ["The study: result.json and `--json`", "blood volume", "slice", "series"]
+)
 def test_the_document_says_when_a_value_is_null_exactly_where_it_may_be(heading: str) -> None:
     for row in rows_under(heading):
         assert ("null" in row[1]) == (row[4] != ""), row[0]

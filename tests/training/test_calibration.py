@@ -7,11 +7,14 @@ import pandas as pd
 import pytest
 
 from cruor.bundle.manifest import SliceCalibration
+from cruor.reader.along_scan import average_along_scan
 from cruor.reader.study_head import study_features, study_probability
 from cruor.training.calibration import (
     FEATURES,
     FEWEST_OF_A_CLASS,
     PLAIN_HEAD,
+    REACH_MM,
+    averaged_logits,
     best_balance,
     calibrated_logits,
     calls_by_other_folds,
@@ -19,8 +22,9 @@ from cruor.training.calibration import (
     cross_fitted_studies,
     fit_slice_calibration,
     fit_study_head,
-    operating_point,
+    operating_points,
     outputs_of,
+    sensitive_threshold,
 )
 from cruor.training.prepare.store import LABELS
 
@@ -187,10 +191,28 @@ class TestBestBalance:
 
 def test_the_operating_point_says_where_its_threshold_comes_from(scored: pd.DataFrame) -> None:
     studies = scored
-    point = operating_point(studies, "cross-fitted over 3 folds by patient")
-    assert point.threshold == best_balance(studies["label"].to_numpy(), studies["probability"].to_numpy())
-    assert "60 studies" in point.origin and "3 folds by patient" in point.origin
-    assert f"{studies['label'].sum()} with hemorrhage" in point.origin
+    points = operating_points(studies, "cross-fitted over 3 folds by patient")
+    assert [point.name for point in points] == ["balanced", "sensitivity-95"]
+    assert points[0].threshold == best_balance(studies["label"].to_numpy(), studies["probability"].to_numpy())
+    for point in points:
+        assert "60 studies" in point.origin and "3 folds by patient" in point.origin
+        assert f"{studies['label'].sum()} with hemorrhage" in point.origin
+
+
+class TestSensitiveThreshold:
+    def test_at_most_one_positive_study_in_twenty_is_below_it(self) -> None:
+        rng = np.random.default_rng(1)
+        labels, chances = np.arange(80) % 2 == 0, rng.random(80)
+        threshold = sensitive_threshold(labels, chances)
+        assert (chances[labels] >= threshold).mean() == 0.95
+        assert 0 < threshold < 1
+
+    def test_with_fewer_than_twenty_none_is_missed(self) -> None:
+        labels, chances = np.array([0, 1, 1], bool), np.array([0.2, 0.4, 1.0])
+        assert sensitive_threshold(labels, chances) == pytest.approx(0.3)
+
+    def test_it_is_a_threshold_even_where_all_probabilities_are_one(self) -> None:
+        assert 0 < sensitive_threshold(np.array([True, False]), np.array([1.0, 1.0])) < 1
 
 
 def test_with_too_few_studies_of_a_kind_the_study_is_as_probable_as_its_peak() -> None:
@@ -209,3 +231,35 @@ def test_calibrated_logits_are_those_of_any_hemorrhage() -> None:
     slices = simulated(4).assign(logit_subdural=99.0)
     calibration = SliceCalibration((2.0, *[9.0] * 5), (0.5, *[9.0] * 5))
     np.testing.assert_allclose(calibrated_logits(slices, calibration), 2 * slices["logit_any"] + 0.5)
+
+
+class TestAveragedLogits:
+    def test_slices_of_complete_series_are_averaged_as_the_reader_does(self) -> None:
+        slices = simulated().assign(spacing_mm=5.0)
+        averaged = averaged_logits(slices, 4.0)
+        study = next(iter(complete_studies(slices)))
+        positions = study["number"].to_numpy() * 5.0
+        logits = study[[f"logit_{label}" for label in LABELS]].to_numpy()
+        rows = slices.index.get_indexer(study.index)
+        np.testing.assert_allclose(averaged[rows], average_along_scan(logits, positions, 4.0))
+
+    @pytest.mark.parametrize("changes", [{"complete_series": False}, {"spacing_mm": np.nan}])
+    def test_single_slices_and_those_of_unknown_spacing_stand_for_themselves(
+        self, changes: dict[str, object]
+    ) -> None:
+        slices = simulated().assign(spacing_mm=5.0).assign(**changes)
+        assert (averaged_logits(slices, 4.0)[:, 0] == slices["logit_any"]).all()
+
+    def test_shuffled_rows_get_the_same_values(self) -> None:
+        slices = simulated().assign(spacing_mm=5.0)
+        order = np.random.default_rng(0).permutation(len(slices))
+        np.testing.assert_allclose(
+            averaged_logits(slices.iloc[order], 4.0), averaged_logits(slices, 4.0)[order]
+        )
+
+    def test_calibration_is_fitted_to_and_tells_that_reach(self) -> None:
+        slices = simulated().assign(spacing_mm=5.0)
+        fitted = fit_slice_calibration(slices)
+        assert fitted.reach_mm == REACH_MM
+        alone = fit_slice_calibration(slices.assign(spacing_mm=np.nan))
+        assert fitted.slope != alone.slope

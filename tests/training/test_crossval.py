@@ -16,7 +16,9 @@ from cruor.training.crossval import crossvalidate
 from cruor.training.data import Heads
 from cruor.training.experiment import Experiment, ExperimentError
 from cruor.training.prepare.store import LABELS, read_index
-from tests.training.samples import saved, tiny_experiment
+from cruor.training.run import LOGIT_COLUMNS
+from cruor.training.runs import LEFT_OUT
+from tests.training.samples import prepare_some, saved, tiny_experiment
 
 pytestmark = pytest.mark.filterwarnings("ignore:::lightning")
 
@@ -30,16 +32,16 @@ class Watched:
         self.taught: dict[str, set[str]] = {}
         self.index = pd.DataFrame()
         monkeypatch.setattr(crossval, "fit", self.fit)
-        monkeypatch.setattr(crossval, "predict_logits", self.predict)
+        monkeypatch.setattr(crossval, "predict_slices", self.predict)
 
     def fit(self, experiment: Experiment, heads: Heads, rows: NDArray[np.int64], folder: Path) -> str:
         self.taught[folder.name] = set(heads.index["patient_id"].iloc[rows])
         return folder.name
 
-    def predict(self, module: str, heads: Heads, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        number = int(module.removeprefix("fold"))
-        scores = number + np.repeat(rows[:, None], len(LABELS), axis=1) / 1000
-        return scores.astype(np.float32)
+    def predict(self, module: str, heads: Heads, rows: NDArray[np.int64]) -> pd.DataFrame:
+        number = int(module.removeprefix("fold")) if module.startswith("fold") else 9
+        scores = (number + rows / 1000).astype(np.float32)
+        return heads.index.iloc[rows].assign(**dict.fromkeys(LOGIT_COLUMNS, scores))
 
 
 @pytest.fixture
@@ -67,6 +69,32 @@ def test_the_network_that_scores_a_slice_never_saw_its_patient(
 def test_each_logit_stands_by_its_own_slice(watched: Watched, prepared: Path, tmp_path: Path) -> None:
     scored = pd.read_parquet(crossvalidate(saved(tiny_experiment(prepared), tmp_path), tmp_path))
     np.testing.assert_allclose(scored["logit_any"] - scored["fold"], np.arange(len(scored)) / 1000, atol=1e-5)
+
+
+class TestLeavingSourcesOut:
+    @pytest.fixture
+    def experiment(self, prepared: Path, tmp_path: Path) -> Experiment:
+        other = prepare_some(tmp_path / "rsna-sample", source="rsna-sample")
+        plain = tiny_experiment(prepared, other)
+        return replace(plain, data=replace(plain.data, leave_out=(("ct-ich",), ("rsna-sample",))))
+
+    def test_a_network_is_trained_without_each_source_and_scores_it(
+        self, watched: Watched, experiment: Experiment, tmp_path: Path
+    ) -> None:
+        crossvalidate(saved(experiment, tmp_path), tmp_path)
+        scored = pd.read_parquet(tmp_path / "tiny" / LEFT_OUT)
+        assert (scored["source"] == scored["left_out"]).all()
+        assert len(scored) == 120
+        for source, part in scored.groupby("left_out"):
+            assert not set(part["patient_id"]) & watched.taught[f"without-{source}"]
+
+    def test_a_source_that_is_not_there_is_named_before_anything_is_trained(
+        self, watched: Watched, experiment: Experiment, tmp_path: Path
+    ) -> None:
+        wrong = replace(experiment, data=replace(experiment.data, leave_out=(("rsna",),)))
+        with pytest.raises(ExperimentError, match="no slice of the data is of source 'rsna'"):
+            crossvalidate(saved(wrong, tmp_path), tmp_path)
+        assert not watched.taught
 
 
 def test_an_experiment_with_a_split_of_its_own_is_refused(prepared: Path, tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ from cruor.training.run import (
     METRICS_FILE,
     PREDICTIONS_FILE,
     experiment_sides,
-    predict_logits,
+    predict_slices,
     train,
 )
 from tests.training.samples import saved, study, tiny_experiment
@@ -357,7 +357,7 @@ class TestWhatBecomesNoBundle:
         torch.nn.init.constant_(module.network.get_submodule("linear").bias, float("nan"))
         heads = load_heads(experiment.data, experiment.input)
         with pytest.raises(ExperimentError, match="no number for a slice"):
-            predict_logits(module, heads, np.arange(3))
+            predict_slices(module, heads, np.arange(3))
 
 
 def test_data_without_hemorrhage_do_not_use_up_the_code(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import Tensor
@@ -34,11 +35,12 @@ from cruor.training.run import (
     EXPERIMENT_FILE,
     FINISHED_FILE,
     LAST_CHECKPOINT,
+    LOGIT_COLUMNS,
     MADE_BY_FILE,
     METRICS_FILE,
     fit,
     open_run,
-    predict_logits,
+    predict_slices,
     provenance,
     train,
 )
@@ -250,19 +252,32 @@ class TestPredicting:
         heads = load_heads(experiment.data, experiment.input)
         module = SliceModule(experiment, steps_per_epoch=1).eval()
         rows = np.array([7, 1, 33])
-        logits = predict_logits(module, heads, rows)
-        assert logits.shape == (3, 6)
-        np.testing.assert_allclose(logits[1], predict_logits(module, heads, rows[1:2])[0], atol=1e-5)
+        said = predict_slices(module, heads, rows)
+        assert said["sop_instance_uid"].tolist() == heads.index["sop_instance_uid"].iloc[rows].tolist()
+        alone = predict_slices(module, heads, rows[1:2])[LOGIT_COLUMNS].to_numpy()
+        np.testing.assert_allclose(said[LOGIT_COLUMNS].to_numpy()[1], alone[0], atol=1e-5)
+
+    def test_a_map_of_blood_is_measured_beside_the_drawing(self, experiment: Experiment) -> None:
+        of_blood = replace(experiment, network=replace(experiment.network, name="blood-map"))
+        heads = load_heads(of_blood.data, of_blood.input)
+        module = SliceModule(of_blood, steps_per_epoch=1).eval()
+        bias = module.network.get_submodule("pixels.5").bias
+        torch.nn.init.constant_(bias, 99.0)  # type: ignore[arg-type]  # every cell is blood
+        said = predict_slices(module, heads, np.arange(len(heads.index)))
+        assert (said["blood_share"] == 1).all()
+        assert (said["drawn_share"][said["any"] == 0] == 0).all()
+        drawn = said["drawn_share"][said["any"] == 1]
+        assert drawn.between(0.01, 0.2).all()
 
     def test_logits_of_slices_on_disk_are_the_same_to_the_bit(self, experiment: Experiment) -> None:
         rows = np.arange(25)
         memory = load_heads(experiment.data, experiment.input)
         module = SliceModule(experiment, steps_per_epoch=1).eval()
-        wanted = predict_logits(module, memory, rows)
+        wanted = predict_slices(module, memory, rows)
         reading = replace(experiment, data=replace(experiment.data, in_memory=False, workers=2))
         module.experiment = reading
-        read = predict_logits(module, load_heads(reading.data, reading.input), rows)
-        np.testing.assert_array_equal(read, wanted)
+        read = predict_slices(module, load_heads(reading.data, reading.input), rows)
+        pd.testing.assert_frame_equal(read, wanted)
 
     def test_a_trained_module_comes_back_ready_to_predict(
         self, experiment: Experiment, unbroken: Path

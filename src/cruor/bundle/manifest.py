@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from cruor.preprocessing.channels import InputSettings
 from cruor.records import RecordError, build_record, plain_record
@@ -32,10 +32,17 @@ class BundleError(Exception):
 
 @dataclass(frozen=True)
 class SliceCalibration:
-    """Slice probability of output c is sigmoid(slope[c] * logit[c] + intercept[c]); one value an output."""
+    """Slice probability of output c is sigmoid(slope[c] * logit[c] + intercept[c]); one value an output.
+
+    Attributes:
+        slope, intercept: one value an output.
+        reach_mm: before that, logits are averaged with those of slices about so near
+            (`reader.along_scan.average_along_scan`); 0: each slice stands for itself.
+    """
 
     slope: tuple[float, ...]
     intercept: tuple[float, ...]
+    reach_mm: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -69,13 +76,27 @@ class Rules:
         default: name of the rule that is used unless another is asked for (`reader.rules`).
         default_why: which did better in cross-validation, in figures.
         slice_threshold: a slice is positive above it (paper section 2.4: 0.8).
-        operating_point: the one that the rule `probability` uses.
+        operating_point: the one that the rule `probability` uses unless another is asked for.
+        other_points: further ones, to be asked for by name.
     """
 
     default: str
     default_why: str
     slice_threshold: float
     operating_point: OperatingPoint
+    other_points: tuple[OperatingPoint, ...] = ()
+
+    def at(self, name: str) -> Rules:
+        """The same with another operating point in use.
+
+        Raises:
+            BundleError: the bundle has none of that name.
+        """
+        points = {point.name: point for point in (self.operating_point, *self.other_points)}
+        if name not in points:
+            raise BundleError(f"no operating point {name!r} in this bundle; it has: {', '.join(points)}")
+        others = tuple(point for point in points.values() if point.name != name)
+        return replace(self, operating_point=points[name], other_points=others)
 
 
 @dataclass(frozen=True)
@@ -84,6 +105,23 @@ class NetworkName:
 
     name: str
     backbone: str = ""
+
+
+@dataclass(frozen=True)
+class VolumeFit:
+    """How the blood that a map shows becomes millilitres.
+
+    Attributes:
+        factor: the volume of the map's blood times it is the estimate.
+        low, high: of the studies it was measured on, four in five had a volume between these shares of the
+            estimate.
+        origin: what was measured against what.
+    """
+
+    factor: float
+    low: float
+    high: float
+    origin: str
 
 
 @dataclass(frozen=True)
@@ -126,6 +164,9 @@ class Manifest:
         digest: sha256 of model.onnx, hexadecimal.
         terms: what the weights may be used for.
         untried: what the model has not been tried on.
+        map_kind: what the map is: Grad-CAM, up to a constant, or the probability of blood by cell, from which
+            the slice's probability is pooled.
+        volume: None where the map tells none.
     """
 
     format: int
@@ -146,6 +187,8 @@ class Manifest:
     untried: tuple[str, ...]
     made_by: dict[str, Any]
     digest: str
+    map_kind: Literal["grad-cam", "blood"] = "grad-cam"
+    volume: VolumeFit | None = None
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -179,11 +222,14 @@ def _no_constant(word: str) -> None:
 
 def _senseless(manifest: Manifest) -> dict[str, bool]:
     """Field -> whether its value would give wrong answers quietly."""
-    head, rules, settings = manifest.study_head, manifest.rules, manifest.input
+    head, rules, settings, volume = manifest.study_head, manifest.rules, manifest.input, manifest.volume
     numbers = (*manifest.calibration.slope, *manifest.calibration.intercept, *head.weights, head.intercept)
     return {
         "outputs": manifest.outputs not in (OUTPUTS, OUTPUTS[:1]),
         "map_scale": manifest.map_scale != 0 and not 1e-6 < manifest.map_scale < GREATEST,
+        "map_kind": manifest.map_kind == "blood" and manifest.map_scale == 0,
+        "volume": volume is not None and not (manifest.map_kind == "blood" and _makes_sense(volume)),
+        "calibration.reach_mm": not 0 <= manifest.calibration.reach_mm < GREATEST,
         "terms": not manifest.terms,
         "input.crop.margin": not 0 <= settings.crop.margin <= 1,
         "input.crop.least_share": not 0 < settings.crop.least_share <= 1,
@@ -197,7 +243,12 @@ def _senseless(manifest: Manifest) -> dict[str, bool]:
         "rules.default": rules.default not in RULES,
         "rules.slice_threshold": not 0 < rules.slice_threshold < 1,
         "rules.operating_point.threshold": not 0 < rules.operating_point.threshold < 1,
+        "rules.other_points": not all(0 < point.threshold < 1 for point in rules.other_points),
     }
+
+
+def _makes_sense(volume: VolumeFit) -> bool:
+    return 0 < volume.factor < GREATEST and 0 < volume.low <= 1 <= volume.high < GREATEST
 
 
 def write_manifest(manifest: Manifest, path: Path) -> None:

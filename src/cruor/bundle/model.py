@@ -58,8 +58,8 @@ class Bundle:
         logits, maps = self.session.run([LOGITS, MAPS], {INPUT: channels})
         return logits, maps[:, 0]
 
-    def slice_probabilities(self, logits: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Calibrated probabilities, (n, outputs), of raw logits."""
+    def slice_probabilities(self, logits: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Calibrated probabilities, (n, outputs), of logits averaged as the calibration's `reach_mm` says."""
         calibration = self.manifest.calibration
         scaled = np.asarray(calibration.slope) * logits + np.asarray(calibration.intercept)
         probabilities: NDArray[np.float64] = 1 / (1 + np.exp(-scaled))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from cruor.bundle.manifest import OUTPUTS
 from cruor.dicom.instances import Frame, SeriesConsidered
 from cruor.preprocessing.crop import Box
+from cruor.reader.volume import BloodVolume
 
 FINDINGS = OUTPUTS[1:]
 """The five subtypes; the network's first output is `any`."""
@@ -45,9 +46,9 @@ class SliceResult:
         position_mm: along the slice normal.
         probability: of any hemorrhage, 0 to 1.
         findings: subtype (see FINDINGS) -> probability, 0 to 1; empty where the bundle tells none.
-        map: float32, (h, w), >= 0: Grad-CAM of `any` at the last feature map, up to one constant
-            for the whole study, so that slices can be compared (docs/architecture.md, rule 4); None where
-            the network's head allows no exact map.
+        map: float32, (h, w), >= 0: by the bundle's `map_kind`, Grad-CAM of `any` at the last feature map, up
+            to one constant for the whole study, so that slices can be compared (docs/architecture.md, rule
+            4), or the probability of blood by cell; None where the network's head allows no exact map.
         box: the part of the slice that the network saw and the map covers, in pixels of the slice.
         frame: where the pixels are, to show the slice.
     """
@@ -73,6 +74,9 @@ class StudyResult:
         suspicious: numbers of the slices a reader should look at first, most suspicious first;
             every one above the slice threshold, and the three highest of a suspected study without any.
         map_scale: the value of `SliceResult.map` shown as the hottest colour, one for the bundle.
+        map_kind: what `SliceResult.map` is.
+        blood_volume: an estimate; None unless DECIDED by a bundle that tells it, on slices whose place and
+            pixel size are known.
         unread: slices and files of the chosen series that could not be read; each is named in the notes.
         bundle: "name version" of the bundle that read it.
         seconds: from the first byte of the series to the decision.
@@ -96,3 +100,5 @@ class StudyResult:
     bundle: str
     seconds: float
     unread: int = 0
+    map_kind: str = "grad-cam"
+    blood_volume: BloodVolume | None = None

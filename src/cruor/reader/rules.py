@@ -39,8 +39,8 @@ def is_suspected(rule: str, rules: Rules, probability: float, positive_slices: i
 def explain(rule: str, rules: Rules, probability: float, positive_slices: int, slice_count: int) -> str:
     """What the decision rests on, in one sentence with its numbers."""
     if rule == PROBABILITY:
-        threshold = rules.operating_point.threshold
-        return f"rule probability: {probability:.3f}, suspected from {threshold:.3f}"
+        point = rules.operating_point
+        return f"rule probability: {probability:.3f}, suspected from {point.threshold:.3f} ({point.name})"
     needed = slices_needed(PAPER_TENTHS[rule], slice_count)
     above = f"{positive_slices} of {slice_count} slices above {rules.slice_threshold}"
     return f"rule {rule}: {above}, suspected from {needed}"

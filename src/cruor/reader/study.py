@@ -21,9 +21,11 @@ from cruor.dicom.instances import Frame, Series, Study, UnreadableError
 from cruor.dicom.pixels import read_hu
 from cruor.preprocessing.channels import InputSettings, crop_head, to_channels
 from cruor.preprocessing.crop import Box
+from cruor.reader.along_scan import average_along_scan
 from cruor.reader.results import NO_MAPS, Decision, SliceResult, Status, StudyResult
 from cruor.reader.rules import PROBABILITY, explain, is_suspected
 from cruor.reader.study_head import study_probability
+from cruor.reader.volume import BloodVolume, blood_area_mm2, estimate, volume_ml
 
 BATCH = 8
 """Slices a forward pass: enough to keep the cores busy, few enough to keep memory flat."""
@@ -57,12 +59,23 @@ class _Head:
     inside: Inside
 
 
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """What the network said of one slice, before its neighbours are asked."""
+
+    place: int
+    position_mm: float
+    logits: NDArray[np.float32]
+    map: NDArray[np.float32] | None
+    box: Box
+    inside: Inside
+
+
 @dataclass(eq=False)
 class _Reading:
     """What the slices of a series gave."""
 
-    slices: list[SliceResult] = field(default_factory=list)
-    inside: list[Inside] = field(default_factory=list)
+    seen: list[_Seen] = field(default_factory=list)
     unreadable: list[UnreadableError] = field(default_factory=list)
 
 
@@ -96,6 +109,7 @@ def read_study(
         slices=(),
         suspicious=(),
         map_scale=bundle.manifest.map_scale,
+        map_kind=bundle.manifest.map_kind,
         notes=tuple(f"put aside: {aside.name}: {aside.why}" for aside in study.put_aside),
         series_considered=(),
         bundle=bundle.label,
@@ -128,17 +142,17 @@ def _read(study: Study, unread: StudyResult, bundle: Bundle, rule: str, on_slice
     unread = replace(
         unread,
         series_instance_uid=series.series_instance_uid,
-        slice_count=len(reading.slices),
+        slice_count=len(reading.seen),
         unread=missing,
         notes=(*series.notes, *unread.notes, *(f"slice not read: {error}" for error in reading.unreadable)),
     )
     # A damaged file leaves a gap among the levels, too: the two counts are of the same slices.
     lost = max(missing, series.missing_levels)
-    expected = len(reading.slices) + lost
+    expected = len(reading.seen) + lost
     if lost > MOST_UNREADABLE * expected:
         reason = f"{lost} of {expected} slices are missing or cannot be read; send the series again"
         return replace(unread, status=Status.FAILED, reason=reason)
-    phantom = looks_like_phantom(reading.inside)
+    phantom = looks_like_phantom([one.inside for one in reading.seen])
     too_little = _too_little_brain(series, reading, phantom)
     if too_little:
         return replace(unread, status=Status.REFUSED, reason=too_little)
@@ -146,7 +160,9 @@ def _read(study: Study, unread: StudyResult, bundle: Bundle, rule: str, on_slice
         # A swollen brain can be as even as a phantom: a refusal could hide a patient, silence would be wrong.
         note = f"a phantom, or a brain unlike those learned from: {phantom}"
         unread = replace(unread, notes=(note, *unread.notes))
-    return _decide(unread, reading.slices, bundle, rule)
+    slices = _with_neighbours(reading.seen, series, bundle)
+    volume = _blood_volume(series, slices, bundle)
+    return _decide(replace(unread, blood_volume=volume), slices, bundle, rule)
 
 
 def _decide(unread: StudyResult, slices: list[SliceResult], bundle: Bundle, rule: str) -> StudyResult:
@@ -177,6 +193,20 @@ def _decide(unread: StudyResult, slices: list[SliceResult], bundle: Bundle, rule
     )
 
 
+def _blood_volume(series: Series, slices: list[SliceResult], bundle: Bundle) -> BloodVolume | None:
+    """What the maps of a whole series amount to; None where that cannot be told."""
+    fit = bundle.manifest.volume
+    if fit is None or series.spacing_mm is None:
+        return None
+    areas = []
+    for one in slices:
+        spacing = one.frame.pixel_spacing
+        if spacing is None or one.map is None:
+            return None
+        areas.append(blood_area_mm2(one.map, one.box.size, spacing))
+    return estimate(volume_ml(np.array(areas), np.array([one.position_mm for one in slices])), fit)
+
+
 def _damaged_of(series: Series, study: Study) -> int:
     """Damaged files that belong to the series, or may: those that cannot tell their series count."""
     mine = (None, series.series_instance_uid)
@@ -185,14 +215,10 @@ def _damaged_of(series: Series, study: Study) -> int:
 
 def _too_little_brain(series: Series, reading: _Reading, phantom: str | None) -> str | None:
     """Why the slices are no whole head, None where they are."""
-    with_brain = [
-        one.position_mm
-        for one, inside in zip(reading.slices, reading.inside, strict=True)
-        if has_brain(inside)
-    ]
+    with_brain = [one.position_mm for one in reading.seen if has_brain(one.inside)]
     if len(with_brain) < MIN_BRAIN_SLICES:
         what = f"looks like a phantom: {phantom}" if phantom else "is this a whole head CT?"
-        seen = f"brain is seen on {len(with_brain)} of {len(reading.slices)} slices"
+        seen = f"brain is seen on {len(with_brain)} of {len(reading.seen)} slices"
         return f"{seen}, at least {MIN_BRAIN_SLICES} are needed; {what}"
     if series.spacing_mm is None:
         return None
@@ -230,26 +256,37 @@ def _read_slices(series: Series, bundle: Bundle, on_slice: OnSlice) -> _Reading:
 
 def _run_batch(heads: list[_Head], series: Series, bundle: Bundle, reading: _Reading) -> None:
     logits, maps = bundle.run(np.stack([head.channels for head in heads]))
+    if not (np.isfinite(logits).all() and (maps is None or np.isfinite(maps).all())):
+        raise NoNumberError
+    each_map = [None] * len(heads) if maps is None else np.maximum(maps, 0)
+    for head, said, slice_map in zip(heads, logits, each_map, strict=True):
+        position = series.positions_mm[head.place]
+        reading.seen.append(_Seen(head.place, position, said, slice_map, head.box, head.inside))
+
+
+def _with_neighbours(seen: list[_Seen], series: Series, bundle: Bundle) -> list[SliceResult]:
+    """Probabilities of each slice, its neighbours asked where the distance to them is known."""
+    logits = np.stack([one.logits for one in seen]).astype(np.float64)
+    if series.spacing_mm is not None:
+        positions = np.array([one.position_mm for one in seen])
+        logits = average_along_scan(logits, positions, bundle.manifest.calibration.reach_mm)
     calibrated = bundle.slice_probabilities(logits)
-    if not (np.isfinite(calibrated).all() and (maps is None or np.isfinite(maps).all())):
+    if not np.isfinite(calibrated).all():
         raise NoNumberError
     findings = bundle.manifest.outputs[1:]
-    each_map = [None] * len(heads) if maps is None else np.maximum(maps, 0)
-    for head, probabilities, slice_map in zip(heads, calibrated, each_map, strict=True):
-        frame = series.frames[head.place]
-        reading.inside.append(head.inside)
-        reading.slices.append(
-            SliceResult(
-                number=len(reading.slices) + 1,
-                sop_instance_uid=frame.instance.sop_instance_uid,
-                position_mm=series.positions_mm[head.place],
-                probability=float(probabilities[0]),
-                findings=dict(zip(findings, map(float, probabilities[1:]), strict=True)),
-                map=slice_map,
-                box=head.box,
-                frame=frame,
-            )
+    return [
+        SliceResult(
+            number=number,
+            sop_instance_uid=series.frames[one.place].instance.sop_instance_uid,
+            position_mm=one.position_mm,
+            probability=float(probabilities[0]),
+            findings=dict(zip(findings, map(float, probabilities[1:]), strict=True)),
+            map=one.map,
+            box=one.box,
+            frame=series.frames[one.place],
         )
+        for number, (one, probabilities) in enumerate(zip(seen, calibrated, strict=True), start=1)
+    ]
 
 
 def _heads(frames: tuple[Frame, ...], settings: InputSettings) -> Iterator[_Head | UnreadableError]:

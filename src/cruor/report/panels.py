@@ -15,9 +15,11 @@ from cruor.preprocessing.crop import Box, take_square
 from cruor.preprocessing.windows import WINDOWS_HU, apply_window
 from cruor.reader.results import SliceResult, StudyResult
 from cruor.report.colours import heat_alpha, heat_rgb
-from cruor.report.text import MAP_SENTENCE, NO_MAP_SENTENCE, RESEARCH_ONLY, band
+from cruor.report.text import NO_MAP_SENTENCE, RESEARCH_ONLY, band, map_sentence
 
 SliceReader = Callable[[Frame], NDArray[np.int16]]
+
+MAP_TITLES = {"grad-cam": "Grad-CAM", "blood": "taken for blood"}
 
 TILE = 360
 _GAP = 6
@@ -57,7 +59,7 @@ def render_panel(
     for index, pixels in enumerate(tiles):
         picture = Image.fromarray((np.clip(pixels, 0, 1) * 255).round().astype(np.uint8), "RGB")
         canvas.paste(picture, (_tile_left(index, tile), _HEAD))
-    _write_titles(canvas, tile, "no map" if one.map is None else "Grad-CAM")
+    _write_titles(canvas, tile, "no map" if one.map is None else MAP_TITLES[result.map_kind])
     if one.map is not None:
         _draw_legend(canvas, tile)
     _write_caption(canvas, result, one, tile)
@@ -164,7 +166,7 @@ def _write_caption(canvas: Image.Image, result: StudyResult, one: SliceResult, t
     chance = f"probability of blood {one.probability:.3f} ({band(one.probability)})"
     draw.text((after, top), chance, font=_font(20), fill=_ACCENT)
     draw.text((right, top + 3), _findings_line(one), font=_font(16), fill=_MUTED, anchor="ra")
-    sentence = NO_MAP_SENTENCE if one.map is None else MAP_SENTENCE
+    sentence = NO_MAP_SENTENCE if one.map is None else map_sentence(result.map_kind)
     draw.text((_MARGIN, top + 28), sentence, font=_font(15), fill=_MUTED)
     draw.text((right, top + 28), RESEARCH_ONLY, font=_font(15), fill=_MUTED, anchor="ra")
 

@@ -10,10 +10,12 @@ import math
 from typing import TypedDict
 
 from cruor.reader.results import SliceResult, StudyResult
+from cruor.reader.volume import BloodVolume
 
 _PROBABILITY_DIGITS = 6
 _MM_DIGITS = 3
 _SECONDS_DIGITS = 3
+_ML_DIGITS = 1
 
 
 class SliceRecord(TypedDict):
@@ -35,6 +37,14 @@ class SeriesRecord(TypedDict):
     why: str
 
 
+class BloodVolumeRecord(TypedDict):
+    """An estimate, and the range that held in four of five studies it was measured on."""
+
+    ml: float | None
+    low_ml: float | None
+    high_ml: float | None
+
+
 class StudyRecord(TypedDict):
     """Everything cruor says about one study; the keys stand in the order in which they are written."""
 
@@ -53,6 +63,8 @@ class StudyRecord(TypedDict):
     series_considered: list[SeriesRecord]
     bundle: str
     seconds: float | None
+    map_kind: str
+    blood_volume: BloodVolumeRecord | None
 
 
 def study_record(result: StudyResult) -> StudyRecord:
@@ -81,12 +93,24 @@ def study_record(result: StudyResult) -> StudyRecord:
         ],
         "bundle": result.bundle,
         "seconds": _finite(result.seconds, _SECONDS_DIGITS),
+        "map_kind": result.map_kind,
+        "blood_volume": _volume_record(result.blood_volume),
     }
 
 
 def record_json(record: StudyRecord, *, indent: int | None = None) -> str:
     """Write a record as JSON: one line without `indent`; ASCII only, so that no locale can break it."""
     return json.dumps(record, indent=indent, allow_nan=False, ensure_ascii=True)
+
+
+def _volume_record(volume: BloodVolume | None) -> BloodVolumeRecord | None:
+    if volume is None:
+        return None
+    return {
+        "ml": _finite(volume.ml, _ML_DIGITS),
+        "low_ml": _finite(volume.low_ml, _ML_DIGITS),
+        "high_ml": _finite(volume.high_ml, _ML_DIGITS),
+    }
 
 
 def _slice_record(one: SliceResult) -> SliceRecord:

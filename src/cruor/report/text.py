@@ -10,6 +10,7 @@ from cruor.reader.results import NO_MAPS
 RESEARCH_ONLY = "Research use only - not a medical device."
 NO_MAP_SENTENCE = NO_MAPS
 MAP_SENTENCE = "The map shows what the network used, not where the bleed is."
+BLOOD_MAP_SENTENCE = "The map shows where the network takes pixels for blood. It errs: look at the slice."
 NOT_CLEARED = "Not suspected is not cleared: read the study as usual."
 
 SUSPECTED, NOT_SUSPECTED, REFUSED, FAILED = "suspected", "not-suspected", "refused", "failed"
@@ -26,6 +27,20 @@ STATE_WORDS = {
 _RANK = {SUSPECTED: 0, FAILED: 1, REFUSED: 2, NOT_SUSPECTED: 3}
 
 _BANDS = ((0.95, "very high"), (0.8, "high"), (0.5, "raised"), (0.2, "moderate"), (0.0, "low"))
+
+
+def map_sentence(map_kind: str) -> str:
+    """What must be said beside a map of a kind (`bundle.manifest.Manifest.map_kind`)."""
+    return BLOOD_MAP_SENTENCE if map_kind == "blood" else MAP_SENTENCE
+
+
+def volume_words(ml: float, low_ml: float, high_ml: float) -> str:
+    """An estimated volume with its range, as people are told it."""
+    return f"about {_rounded(ml)} ml of blood, likely {_rounded(low_ml)} to {_rounded(high_ml)}"
+
+
+def _rounded(ml: float) -> str:
+    return f"{ml:.1f}" if ml < 10 else f"{ml:.0f}"
 
 
 class _HasVerdict(Protocol):

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
 from cruor.bundle.manifest import OperatingPoint, SliceCalibration, StudyHead
+from cruor.reader.along_scan import average_along_scan
 from cruor.reader.study_head import study_features, study_probability
 from cruor.training.prepare.store import LABELS
 
@@ -18,8 +19,14 @@ FEWEST_OF_A_CLASS = 15
 """With fewer slices of either class an output keeps its raw logit: two numbers cannot be fitted to them."""
 
 
+REACH_MM = 4.0
+"""How near slices are whose logits are averaged; see docs/reader.md for what was tried."""
+
 FEWEST_STUDIES = 5
 """With fewer complete studies of either class no study head is fitted: PLAIN_HEAD is taken."""
+
+SENSITIVITY = 0.95
+"""Of the operating point that is meant to miss little."""
 
 PLAIN_HEAD = StudyHead(("peak",), (1.0,), 0.0)
 """The study is as probable as its most suspicious slice, smoothed along the scan."""
@@ -31,15 +38,16 @@ def outputs_of(predictions: pd.DataFrame) -> tuple[str, ...]:
 
 
 def fit_slice_calibration(out_of_fold: pd.DataFrame) -> SliceCalibration:
-    """Platt scaling of each output, positives and negatives weighing the same.
+    """Platt scaling of each output, averaged along the scan, positives and negatives weighing the same.
 
     Equal weight keeps the meaning of the paper's 0.8, which was set for a network trained on as many
     slices with hemorrhage as without (section 2.3).
     """
     slopes, intercepts = [], []
-    for label in outputs_of(out_of_fold):
-        known = out_of_fold[out_of_fold[label].notna()]
-        target, logit = known[label].to_numpy() == 1, known[[f"logit_{label}"]].to_numpy(dtype=float)
+    averaged = averaged_logits(out_of_fold, REACH_MM)
+    for place, label in enumerate(outputs_of(out_of_fold)):
+        known = out_of_fold[label].notna().to_numpy()
+        target, logit = out_of_fold.loc[known, label].to_numpy() == 1, averaged[known, place, None]
         if min(target.sum(), (~target).sum()) < FEWEST_OF_A_CLASS:
             slopes.append(1.0)
             intercepts.append(0.0)
@@ -47,7 +55,28 @@ def fit_slice_calibration(out_of_fold: pd.DataFrame) -> SliceCalibration:
         fitted = LogisticRegression(C=100.0, class_weight="balanced").fit(logit, target)
         slopes.append(float(fitted.coef_[0, 0]))
         intercepts.append(float(fitted.intercept_[0]))
-    return SliceCalibration(tuple(slopes), tuple(intercepts))
+    return SliceCalibration(tuple(slopes), tuple(intercepts), REACH_MM)
+
+
+def averaged_logits(slices: pd.DataFrame, reach_mm: float) -> NDArray[np.float64]:
+    """Logits as the reader makes them before calibration, (slices, outputs), in the order of the rows.
+
+    Slices of complete series are averaged with their neighbours; others, and those of series whose spacing is
+    not known, stand for themselves.
+    """
+    logits = slices[[f"logit_{output}" for output in outputs_of(slices)]].to_numpy(dtype=np.float64)
+    averaged: NDArray[np.float64] = logits.copy()
+    if "spacing_mm" not in slices:  # a table from before that column
+        return averaged
+    numbered = slices.assign(row_number=np.arange(len(slices)))
+    in_series = numbered[numbered["complete_series"].astype(bool) & numbered["spacing_mm"].notna()]
+    for _, study in in_series.groupby(["source", "study_instance_uid"]):
+        rows = study["row_number"].to_numpy()
+        positions = study["number"].to_numpy(dtype=np.float64) * study["spacing_mm"].to_numpy(
+            dtype=np.float64
+        )
+        averaged[rows] = average_along_scan(logits[rows], positions, reach_mm)
+    return averaged
 
 
 def fit_study_head(out_of_fold: pd.DataFrame, calibration: SliceCalibration) -> StudyHead:
@@ -117,14 +146,36 @@ def best_balance(labels: NDArray[np.bool_], probabilities: NDArray[np.float64]) 
     return float(thresholds[int(balance.argmax())])
 
 
-def operating_point(studies: pd.DataFrame, how: str) -> OperatingPoint:
-    """The best-balance threshold on study probabilities; `how` says how these were made."""
-    threshold = best_balance(studies["label"].to_numpy(), studies["probability"].to_numpy())
-    origin = (
-        f"highest sensitivity + specificity over {len(studies)} studies "
-        f"({int(studies['label'].sum())} with hemorrhage), {how}"
+def sensitive_threshold(labels: NDArray[np.bool_], probabilities: NDArray[np.float64]) -> float:
+    """The highest threshold that misses at most one positive study in twenty; midway to the next lower one.
+
+    Between 0 and 1, both left out, as `best_balance`.
+    """
+    ranked = np.sort(probabilities[labels])
+    reached = ranked[int((1 - SENSITIVITY) * len(ranked))]
+    lower = probabilities[probabilities < reached].max(initial=0.0)
+    return float((lower + min(reached, 1.0)) / 2)
+
+
+def operating_points(studies: pd.DataFrame, how: str) -> tuple[OperatingPoint, OperatingPoint]:
+    """Thresholds on study probabilities: for the best balance, and for a sensitivity of 95 %.
+
+    Args:
+        studies: scored, of both kinds.
+        how: how the probabilities were made, in words.
+    """
+    labels, probabilities = studies["label"].to_numpy(), studies["probability"].to_numpy()
+    over = f"over {len(studies)} studies ({int(labels.sum())} with hemorrhage), {how}"
+    return (
+        OperatingPoint(
+            "balanced", best_balance(labels, probabilities), f"highest sensitivity + specificity {over}"
+        ),
+        OperatingPoint(
+            "sensitivity-95",
+            sensitive_threshold(labels, probabilities),
+            f"highest threshold with a sensitivity of {SENSITIVITY:.0%} {over}",
+        ),
     )
-    return OperatingPoint("balanced", threshold, origin)
 
 
 def calls_by_other_folds(studies: pd.DataFrame) -> NDArray[np.bool_]:
@@ -139,8 +190,13 @@ def calls_by_other_folds(studies: pd.DataFrame) -> NDArray[np.bool_]:
 
 def calibrated_logits(slices: pd.DataFrame, calibration: SliceCalibration) -> NDArray[np.float64]:
     """Calibrated logits of `any`, (slices,)."""
-    logits = slices["logit_any"].to_numpy(dtype=float)
-    return np.asarray(calibration.slope[0] * logits + calibration.intercept[0])
+    return np.asarray(all_calibrated_logits(slices, calibration)[:, 0])
+
+
+def all_calibrated_logits(slices: pd.DataFrame, calibration: SliceCalibration) -> NDArray[np.float64]:
+    """Calibrated logits of each output, (slices, outputs)."""
+    averaged = averaged_logits(slices, calibration.reach_mm)
+    return np.asarray(averaged * np.asarray(calibration.slope) + np.asarray(calibration.intercept))
 
 
 def complete_studies(slices: pd.DataFrame) -> Iterator[pd.DataFrame]:

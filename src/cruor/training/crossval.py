@@ -1,28 +1,48 @@
-"""Cross-validation by patient: every slice gets its logits from a network that never saw its patient."""
+"""Cross-validation by patient and by source: networks score the slices of patients that they never saw."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from cruor.training.data import load_heads
-from cruor.training.experiment import ExperimentError, load_experiment
+from cruor.training.data import Heads, load_heads
+from cruor.training.experiment import DataSettings, Experiment, ExperimentError, load_experiment
 from cruor.training.prepare.store import write_table
-from cruor.training.run import check_code, check_network, fit, logit_columns, open_run, predict_logits
-from cruor.training.runs import HELD_OUT, OUT_OF_FOLD
+from cruor.training.run import check_code, check_network, fit, open_run, predict_slices
+from cruor.training.runs import HELD_OUT, LEFT_OUT, OUT_OF_FOLD
 from cruor.training.splits import check_no_patient_on_two_sides, split_by_patient
 
 
+@dataclass(frozen=True, eq=False)
+class Part:
+    """One network of a cross-validation.
+
+    Attributes:
+        folder: its name in the run.
+        mark: column and value that tell its slices in the table.
+        held_out: rows of the index that it is not trained on and scores.
+    """
+
+    folder: str
+    mark: dict[str, int | str]
+    held_out: NDArray[np.int64]
+
+
 def crossvalidate(experiment_file: Path, runs: Path) -> Path:
-    """Train one network a fold and write all out-of-fold logits; finished folds are not trained again.
+    """Train one network a fold, and one without each group of `data.leave_out`; finished ones stay.
 
     Returns:
-        The file of out-of-fold logits: the index's columns, `fold`, and `logit_<label>` for each label.
+        The file of out-of-fold logits: the index's columns, `fold`, and `logit_<label>` for each label. Where
+        sources are left out, `left_out.parquet` beside it: the same with `left_out` instead of `fold`.
 
     Raises:
-        ExperimentError: the code was used before, or the experiment has a split of its own.
+        ExperimentError: the code was used before, the experiment has a split of its own, or the data do not
+            hold what is to be left out.
     """
     experiment = load_experiment(experiment_file)
     check_code(experiment, runs)
@@ -33,18 +53,40 @@ def crossvalidate(experiment_file: Path, runs: Path) -> Path:
         )
     check_network(experiment)
     heads = load_heads(experiment.data, experiment.input)
-    fold = split_by_patient(heads.index, experiment.data.folds, experiment.training.seed)
+    folds, groups = list(_folds(experiment, heads.index)), list(_groups(experiment.data, heads.index))
     folder = open_run(experiment, runs)
-    parts = []
-    for number in range(experiment.data.folds):
-        part = folder / f"fold{number}" / HELD_OUT
-        held_out = np.flatnonzero(fold == number)
-        if not part.exists():
-            rows = np.flatnonzero(fold != number)
-            check_no_patient_on_two_sides(heads.index, rows, held_out)
-            part.parent.mkdir(exist_ok=True)
-            logits = predict_logits(fit(experiment, heads, rows, part.parent), heads, held_out)
-            write_table(heads.index.iloc[held_out].assign(fold=number, **logit_columns(logits)), part)
-        parts.append(pd.read_parquet(part))
-    write_table(pd.concat(parts).sort_index(), folder / OUT_OF_FOLD)
+    for parts, file in ((folds, OUT_OF_FOLD), (groups, LEFT_OUT)):
+        scored = [_score(part, experiment, heads, folder) for part in parts]
+        if scored:
+            write_table(pd.concat(scored).sort_index(), folder / file)
     return folder / OUT_OF_FOLD
+
+
+def _folds(experiment: Experiment, index: pd.DataFrame) -> Iterator[Part]:
+    fold = split_by_patient(index, experiment.data.folds, experiment.training.seed)
+    for number in range(experiment.data.folds):
+        yield Part(f"fold{number}", {"fold": number}, np.flatnonzero(fold == number))
+
+
+def _groups(data: DataSettings, index: pd.DataFrame) -> Iterator[Part]:
+    for group in data.leave_out:
+        name = "+".join(group)
+        missing = [source for source in group if source not in set(index["source"])]
+        if missing:
+            raise ExperimentError(f"leave_out: no slice of the data is of source {missing[0]!r}")
+        held_out = index["source"].isin(group)
+        if held_out.all():
+            raise ExperimentError(f"leave_out: without {name} there is nothing to train on")
+        yield Part(f"without-{name}", {"left_out": name}, np.flatnonzero(held_out))
+
+
+def _score(part: Part, experiment: Experiment, heads: Heads, run: Path) -> pd.DataFrame:
+    """Train a part's network and let it score what it has not seen; a finished part is read again."""
+    file = run / part.folder / HELD_OUT
+    if not file.exists():
+        rows = np.setdiff1d(np.arange(len(heads.index)), part.held_out)
+        check_no_patient_on_two_sides(heads.index, rows, part.held_out)
+        file.parent.mkdir(exist_ok=True)
+        scored = predict_slices(fit(experiment, heads, rows, file.parent), heads, part.held_out)
+        write_table(scored.assign(**part.mark), file)
+    return pd.read_parquet(file)

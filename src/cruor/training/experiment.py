@@ -27,6 +27,8 @@ class DataSettings:
         validation_side, test_side: names of sides in it; every other side is trained on. An empty name
             leaves that phase out.
         folds: of `cruor crossval`, which makes its own split.
+        leave_out: groups of sources; `cruor crossval` also trains a network without each and lets it score
+            them.
         in_memory: every slice is read and cropped once, before training; else when a batch asks for it,
             which is slower and needs memory for the index alone.
         workers: processes that read and crop slices while the network works; 0 does it in turn.
@@ -38,6 +40,7 @@ class DataSettings:
     validation_side: str = "validation"
     test_side: str = "test"
     folds: int = 5
+    leave_out: tuple[tuple[str, ...], ...] = ()
     in_memory: bool = True
     workers: int = 0
 
@@ -71,6 +74,8 @@ class TrainingSettings:
         batch_size: slices a forward pass, on each device.
         accumulate_batches: so many batches make one step of the optimizer.
         optimizer, learning_rate, momentum, weight_decay: momentum is SGD's.
+        head_rate: what stands behind a network's `backbone` learns so many times as fast: it begins with
+            random weights.
         scheduler: `step` multiplies the rate by `step_factor` every `step_epochs` epochs; `one-cycle` and
             `cosine` go by steps over the whole run; `constant` leaves it.
         place_weight: weight of the loss of the map against the drawn blood, beside that of the labels.
@@ -87,6 +92,7 @@ class TrainingSettings:
     draw: Literal["each-epoch", "once"] = "each-epoch"
     optimizer: Literal["sgd", "adam", "adamw"] = "adamw"
     learning_rate: float = 1e-3
+    head_rate: float = 1.0
     momentum: float = 0.9
     weight_decay: float = 0.05
     scheduler: Literal["constant", "step", "cosine", "one-cycle"] = "one-cycle"
@@ -152,6 +158,8 @@ class AugmentationSettings:
         noise_hu: upper end of the standard deviation of added noise.
         blur: share of slices that are smoothed, as thick slices and JPEG do.
         mirror, upside_down: share of slices that are turned left to right, top to bottom.
+        pasted: share of slices without hemorrhage that get blood drawn in another slice, painted blood, or a
+            patch that is none (`pasting.paste_blood`).
     """
 
     rotation_degrees: float = 15.0
@@ -163,6 +171,7 @@ class AugmentationSettings:
     blur: float = 0.3
     mirror: float = 0.5
     upside_down: float = 0.0
+    pasted: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -188,7 +197,7 @@ LEAST: dict[str, dict[str, int]] = {
     "training": {
         **dict.fromkeys(("epochs", "batch_size", "accumulate_batches", "step_epochs", "devices", "nodes"), 1),
         **dict.fromkeys(("negatives_per_positive", "learning_rate", "momentum", "weight_decay"), 0),
-        **dict.fromkeys(("step_factor", "place_weight", "norm_momentum", "seed"), 0),
+        **dict.fromkeys(("head_rate", "step_factor", "place_weight", "norm_momentum", "seed"), 0),
     },
     "validation": {"patience": 0},
 }
@@ -198,7 +207,7 @@ LEAST: dict[str, dict[str, int]] = {
 SHARES: dict[str, tuple[str, ...]] = {
     "network": ("dropout",),
     "training": ("momentum", "norm_momentum"),
-    "augmentation": ("mirror", "upside_down", "blur"),
+    "augmentation": ("mirror", "upside_down", "blur", "pasted"),
 }
 """Phase -> settings that are shares."""
 

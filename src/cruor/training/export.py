@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import jinja2
 import numpy as np
@@ -33,13 +34,14 @@ from cruor.preprocessing.channels import PREPROCESSING
 from cruor.reader.rules import PAPER_TENTHS, PROBABILITY, slices_needed
 from cruor.training.calibration import (
     PLAIN_HEAD,
+    averaged_logits,
     calibrated_logits,
     calls_by_other_folds,
     complete_studies,
     cross_fitted_studies,
     fit_slice_calibration,
     fit_study_head,
-    operating_point,
+    operating_points,
     outputs_of,
     score_studies,
 )
@@ -65,6 +67,7 @@ from cruor.training.runs import (
     TEST,
     VALIDATION,
 )
+from cruor.training.volume_fit import fit_volume
 
 SLICE_THRESHOLD = 0.8
 """The paper's (section 2.4)."""
@@ -85,6 +88,8 @@ STRICTEST = "non-commercial research"
 
 NETWORK_WORDS = {
     "lite0": "EfficientNet-Lite0, global average pooling, one linear layer",
+    "blood-map": "EfficientNet-Lite0 and a per-pixel head on features of strides 8, 16 and 32; the logit of "
+    "any is half the mean of the map's hottest cells, half a linear layer on the pooled last features",
     "timm": "{backbone} of timm, global average pooling, one linear layer",
     "effclass": "EffClass (Cortés-Ferre et al. 2023, figures A4 to A7): EfficientDet-D0 without heads, five "
     "transposed convolutions, two convolutions, ResNet-18",
@@ -123,7 +128,7 @@ class Evidence:
         slices: with logits; what slice figures are measured on.
         studies: scored; what study figures are measured on.
         calls: by rule, what it says of each of those studies.
-        calibration, head, point: fitted on other patients than the studies were scored with.
+        calibration, head, points: fitted on other patients than the studies were scored with.
         default, default_why: the rule to use, and why.
         seen: every slice that the bundle was made from.
         origin: of the figures, in words.
@@ -134,7 +139,7 @@ class Evidence:
     calls: dict[str, NDArray[np.bool_]]
     calibration: SliceCalibration
     head: StudyHead
-    point: OperatingPoint
+    points: tuple[OperatingPoint, ...]
     default: str
     default_why: str
     seen: pd.DataFrame
@@ -154,7 +159,7 @@ def evidence_of_folds(out_of_fold: pd.DataFrame) -> Evidence:
         calls=calls,
         calibration=calibration,
         head=fit_study_head(out_of_fold, calibration),
-        point=operating_point(studies, folds),
+        points=operating_points(studies, folds),
         default=default,
         default_why=explain_default(studies, calls, default, "cross-validated"),
         seen=out_of_fold,
@@ -174,17 +179,17 @@ def evidence_of_sides(predictions: pd.DataFrame, index: pd.DataFrame) -> Evidenc
     calibration = fit_slice_calibration(validation)
     head = fit_study_head(validation, calibration)
     fitted_on = score_studies(validation, calibration, head, SLICE_THRESHOLD)
-    point = operating_point(fitted_on, "of the validation side, on which the study head was fitted, too")
-    chosen = rule_calls(fitted_on, fitted_on["probability"].to_numpy() >= point.threshold)
+    points = operating_points(fitted_on, "of the validation side, on which the study head was fitted, too")
+    chosen = rule_calls(fitted_on, fitted_on["probability"].to_numpy() >= points[0].threshold)
     default = best_rule(fitted_on, chosen)
     studies = score_studies(test, calibration, head, SLICE_THRESHOLD)
     return Evidence(
         slices=test,
         studies=studies,
-        calls=rule_calls(studies, studies["probability"].to_numpy() >= point.threshold),
+        calls=rule_calls(studies, studies["probability"].to_numpy() >= points[0].threshold),
         calibration=calibration,
         head=head,
-        point=point,
+        points=points,
         default=default,
         default_why=explain_default(fitted_on, chosen, default, "validation"),
         seen=index,
@@ -223,6 +228,7 @@ def export_run(run: Path, folder: Path, bundle: BundleName, store: WeightStore =
         experiment,
         evidence,
         scale=map_scale(network, heads, experiment),
+        map_kind=network.map_kind,
         made_by=ancestry(run, experiment),
         model=folder / MODEL_FILE,
     )
@@ -283,6 +289,7 @@ def make_manifest(
     evidence: Evidence,
     *,
     scale: float,
+    map_kind: Literal["grad-cam", "blood"],
     made_by: dict[str, object],
     model: Path,
 ) -> Manifest:
@@ -300,13 +307,21 @@ def make_manifest(
         map_scale=scale,
         calibration=evidence.calibration,
         study_head=evidence.head,
-        rules=Rules(evidence.default, evidence.default_why, SLICE_THRESHOLD, evidence.point),
+        rules=Rules(
+            evidence.default,
+            evidence.default_why,
+            SLICE_THRESHOLD,
+            operating_point=evidence.points[0],
+            other_points=evidence.points[1:],
+        ),
         data=tuple(data_sources(evidence.seen)),
         terms=strictest_terms(evidence.seen),
         figures=tuple(measured(figures)),
         untried=UNTRIED,
         made_by=made_by,
         digest=hashlib.sha256(model.read_bytes()).hexdigest(),
+        map_kind=map_kind,
+        volume=fit_volume(evidence.slices),
     )
 
 
@@ -354,9 +369,11 @@ def slice_figures(evidence: Evidence) -> Iterator[Figure]:
         at = f"@{SLICE_THRESHOLD}[{name}]"
         yield figure(f"slice.sensitivity{at}", bootstrap(called_share, labels, called, patients), cases)
         yield figure(f"slice.specificity{at}", bootstrap(spared_share, labels, called, patients), cases)
-    for label in outputs_of(slices)[1:]:
-        known = slices[slices[label].notna()]
-        labels, scores = known[label].to_numpy() == 1, known[f"logit_{label}"].to_numpy(dtype=float)
+    averaged = averaged_logits(slices, calibration.reach_mm)
+    for place, label in enumerate(outputs_of(slices)[1:], start=1):
+        is_known = slices[label].notna().to_numpy()
+        known = slices[is_known]
+        labels, scores = known[label].to_numpy() == 1, averaged[is_known, place]
         patients = known["patient_id"].to_numpy(dtype=object)
         cases = f"{len(known)} slices ({int(labels.sum())} positive)"
         yield figure(f"slice.roc_auc[{label}]", bootstrap(roc_auc, labels, scores, patients), cases)

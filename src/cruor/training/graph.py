@@ -101,7 +101,8 @@ class _Exported(nn.Module):
         self.network = network
 
     def forward(self, channels: Tensor) -> tuple[Tensor, ...]:
-        return tuple(one for one in self.network.logits_and_maps(channels) if one is not None)
+        logits, maps = self.network.logits_and_maps(channels)
+        return (logits,) if maps is None else (logits, self.network.shown(maps))
 
 
 def write_graph(
@@ -148,10 +149,13 @@ def _forget_origin(model: onnx.ModelProto) -> None:
 
 @torch.inference_mode()
 def map_scale(network: SliceNetwork, heads: Heads, experiment: Experiment) -> float:
-    """Median over the positive slices of the map's hottest value (of `any`): shown as the hottest colour.
+    """The value of a map that is shown as the hottest colour: 1 where it is a probability of blood.
 
-    Of more than MAP_SCALE_SLICES, so many over all of the index. 0 where the network gives no maps.
+    Else the median over the positive slices of the map's hottest value (of `any`). Of more than
+    MAP_SCALE_SLICES, so many over all of the index. 0 where the network gives no maps.
     """
+    if network.map_kind == "blood":
+        return 1.0
     rows = np.flatnonzero(heads.labels[:, 0] == 1)
     if len(rows) > MAP_SCALE_SLICES:
         rows = rows[np.linspace(0, len(rows) - 1, MAP_SCALE_SLICES).astype(int)]
@@ -162,5 +166,5 @@ def map_scale(network: SliceNetwork, heads: Heads, experiment: Experiment) -> fl
         _, maps = network.logits_and_maps(channels_of(hu, experiment.input))
         if maps is None:
             return 0.0
-        hottest.extend(maps[:, 0].amax((1, 2)).tolist())
+        hottest.extend(network.shown(maps)[:, 0].amax((1, 2)).tolist())
     return float(np.median(hottest))

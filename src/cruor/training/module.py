@@ -12,14 +12,10 @@ from torchmetrics.functional.classification import binary_accuracy, binary_auroc
 
 from cruor.training.data import augment, channels_of
 from cruor.training.experiment import Experiment, ExperimentError, TrainingSettings
+from cruor.training.losses import masked_loss
 from cruor.training.networks import build_network
+from cruor.training.pasting import paste_blood
 from cruor.training.prepare.store import LABELS
-
-
-def masked_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Binary cross-entropy over the labels that are known (not NaN); both (n, 6)."""
-    known = ~labels.isnan()
-    return nn.functional.binary_cross_entropy_with_logits(logits[known], labels[known])
 
 
 def validation_figures(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
@@ -35,42 +31,6 @@ def validation_figures(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
         "accuracy": binary_accuracy(chance, truth),
         "roc_auc": binary_auroc(chance, truth),
     }
-
-
-class PlaceLoss(nn.Module):
-    """Teaches the map of `any` where the blood is, cell by cell of the last feature map.
-
-    A cell's logit is the map's value, scaled and shifted by two numbers that are learned with it, since
-    the slice's logit is the mean of the same values. Every cell of a negative slice is 0. In a drawn
-    slice, cells with drawn blood are 1, cells well away from it 0, those between are not asked. Positive
-    slices without a drawing are not asked at all: a missing drawing does not mean that there is no blood.
-    """
-
-    DRAWN, AWAY = 0.5, 0.1
-    WEIGHT_DRAWN, WEIGHT_AWAY = 4.0, 0.5
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.log_scale = nn.Parameter(torch.tensor(0.0))
-        self.shift = nn.Parameter(torch.tensor(-2.0))
-
-    def forward(self, maps: Tensor, blood: Tensor) -> Tensor:
-        """Mean loss of the cells that are asked.
-
-        Args:
-            maps: (n, h, w), of `any`.
-            blood: (n, 1, s, s) in 0..1; all 0 in negative slices, below 0 where nothing is known.
-        """
-        known = (blood.amin((1, 2, 3)) >= 0)[:, None, None]
-        negative = (blood.amax((1, 2, 3)) == 0)[:, None, None]
-        cells = nn.functional.adaptive_max_pool2d(blood, maps.shape[-2:])
-        around = nn.functional.max_pool2d(cells, 3, stride=1, padding=1)[:, 0]
-        target = (cells[:, 0] >= self.DRAWN).float()
-        weight = target * self.WEIGHT_DRAWN + (around < self.AWAY).float() * self.WEIGHT_AWAY
-        weight = torch.where(negative, 1.0, weight) * known
-        logits = maps * self.log_scale.exp() + self.shift
-        losses = nn.functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
-        return (losses * weight).sum() / weight.sum().clamp(min=1)
 
 
 class SliceModule(lightning.LightningModule):
@@ -93,7 +53,7 @@ class SliceModule(lightning.LightningModule):
                     part.momentum = experiment.training.norm_momentum
         self.network = network.to(memory_format=torch.channels_last)
         self.asked = [LABELS.index(output) for output in network.outputs]
-        self.place_loss = PlaceLoss() if experiment.training.place_weight else None
+        self.place_loss = network.place_loss() if experiment.training.place_weight else None
         self.train_accuracy = BinaryAccuracy()
         self.validated: list[tuple[Tensor, Tensor, Tensor]] = []
 
@@ -106,6 +66,7 @@ class SliceModule(lightning.LightningModule):
     def training_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_index: int) -> Tensor:
         """Loss of a batch, augmented: of the labels, and of the map where it is asked for."""
         hu, labels, blood = batch
+        hu, labels, blood = paste_blood(hu, labels, blood, self.experiment.augmentation.pasted)
         hu, blood = augment(hu, blood, self.experiment.augmentation, self.experiment.input.bounds_hu)
         logits, maps = self(hu)
         loss = masked_loss(logits.float(), labels[:, self.asked])
@@ -140,14 +101,28 @@ class SliceModule(lightning.LightningModule):
     def configure_optimizers(self) -> Any:
         """The optimizer over what is not frozen, and its schedule (see `TrainingSettings`)."""
         settings = self.experiment.training
-        optimizer = _optimizer([one for one in self.parameters() if one.requires_grad], settings)
+        optimizer = _optimizer(_groups(self, settings), settings)
         by_step = {"scheduler": _schedule(optimizer, settings, self.steps), "interval": "step"}
         if settings.scheduler in ("step", "constant"):
             by_step["interval"] = "epoch"
         return {"optimizer": optimizer, "lr_scheduler": by_step}
 
 
-def _optimizer(parameters: list[nn.Parameter], settings: TrainingSettings) -> torch.optim.Optimizer:
+BACKBONE_PREFIX = "network.backbone."
+
+
+def _groups(module: nn.Module, settings: TrainingSettings) -> list[dict[str, Any]]:
+    """What is not frozen: the backbone, and the rest at its own rate."""
+    learned = [(name, one) for name, one in module.named_parameters() if one.requires_grad]
+    backbone = [one for name, one in learned if name.startswith(BACKBONE_PREFIX)]
+    rest = [one for name, one in learned if not name.startswith(BACKBONE_PREFIX)]
+    rate = settings.learning_rate
+    if settings.head_rate == 1:  # one group, as runs from before this setting have it
+        return [{"params": [one for _, one in learned], "lr": rate}]
+    return [{"params": backbone, "lr": rate}, {"params": rest, "lr": rate * settings.head_rate}]
+
+
+def _optimizer(parameters: list[dict[str, Any]], settings: TrainingSettings) -> torch.optim.Optimizer:
     rate, decay = settings.learning_rate, settings.weight_decay
     match settings.optimizer:
         case "sgd":
@@ -168,6 +143,7 @@ def _schedule(
         case "cosine":
             return schedules.CosineAnnealingLR(optimizer, steps)
         case "one-cycle":
-            return schedules.OneCycleLR(optimizer, settings.learning_rate, total_steps=steps)
+            rates = [group["lr"] for group in optimizer.param_groups]
+            return schedules.OneCycleLR(optimizer, rates, total_steps=steps)
         case "constant":
             return schedules.ConstantLR(optimizer, factor=1.0, total_iters=0)

@@ -22,6 +22,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cruor.reader.volume import BLOOD
 from cruor.training.costs import count_flops, count_parameters, measure_energy
 from cruor.training.curves import write_curves
 from cruor.training.data import Heads, SliceDataset, load_heads
@@ -45,6 +46,9 @@ from cruor.training.runs import (
     VALIDATION,
 )
 from cruor.training.splits import check_no_patient_on_two_sides, read_split
+
+LOGIT_COLUMNS = [f"logit_{label}" for label in LABELS]
+"""A network of fewer outputs gives the first."""
 
 PRECISIONS: dict[str, Any] = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 
@@ -224,19 +228,31 @@ def load_weights(experiment: Experiment, folder: Path) -> dict[str, Tensor]:
 
 
 @torch.inference_mode()
-def predict_logits(module: SliceModule, heads: Heads, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-    """(len(rows), outputs) logits, without augmentation."""
+def predict_slices(module: SliceModule, heads: Heads, rows: NDArray[np.int64]) -> pd.DataFrame:
+    """What a network says of slices, without augmentation: their index, `logit_<output>` of each output.
+
+    A network whose map is blood adds `blood_share`, of the box that is blood by its map, and `drawn_share`,
+    by the drawing: 0 in a negative slice, NaN where nothing is known.
+    """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     module = module.to(device)
     settings = module.experiment
     slices = SliceDataset(heads, rows)
     batches = slice_loader(slices, settings.training.batch_size, settings.data.workers)
-    logits = [module(hu.to(device))[0].float().cpu() for hu, _, _ in batches]
+    said: list[dict[str, Tensor]] = []
+    for hu, _, blood in batches:
+        logits, maps = module(hu.to(device))
+        of_batch = dict(zip(LOGIT_COLUMNS, logits.float().cpu().T, strict=False))
+        if module.network.map_kind == "blood":
+            of_batch["blood_share"] = (module.network.shown(maps)[:, 0] >= BLOOD).float().mean((1, 2)).cpu()
+            known = blood.amin((1, 2, 3)) >= 0
+            of_batch["drawn_share"] = torch.where(known, (blood >= BLOOD).float().mean((1, 2, 3)), torch.nan)
+        said.append(of_batch)
     module.cpu()
-    found = torch.cat(logits)
-    if not found.isfinite().all():
+    columns = {name: torch.cat([batch[name] for batch in said]).numpy() for name in said[0]}
+    if not all(np.isfinite(columns[name]).all() for name in LOGIT_COLUMNS if name in columns):
         raise ExperimentError("the network gives no number for a slice: training went astray")
-    return found.numpy()
+    return heads.index.iloc[rows].assign(**columns)
 
 
 def write_predictions(module: SliceModule, heads: Heads, sides: NDArray[np.object_], folder: Path) -> None:
@@ -246,8 +262,7 @@ def write_predictions(module: SliceModule, heads: Heads, sides: NDArray[np.objec
     more, and calibrated ones.
     """
     rows = np.flatnonzero(sides != TRAIN)
-    logits = predict_logits(module, heads, rows)
-    scored = heads.index.iloc[rows].assign(side=sides[rows], **logit_columns(logits))
+    scored = predict_slices(module, heads, rows).assign(side=sides[rows])
     test = scored[scored["side"] == TEST]
     if len(test):
         cases = slice_cases(test.assign(probability_any=1 / (1 + np.exp(-test["logit_any"]))))
@@ -255,11 +270,6 @@ def write_predictions(module: SliceModule, heads: Heads, sides: NDArray[np.objec
         for draw in (NATURAL, BALANCED):
             write_csv(slice_table(measured, draw), folder)
     write_table(scored, folder / PREDICTIONS_FILE)  # last: a run that has it is finished
-
-
-def logit_columns(logits: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
-    """(n, outputs) logits as columns of a table; a network of fewer outputs gives the first of LABELS."""
-    return {f"logit_{label}": values for label, values in zip(LABELS, logits.T, strict=False)}
 
 
 def provenance() -> dict[str, Any]:

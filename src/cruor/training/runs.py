@@ -23,7 +23,7 @@ ENERGY_FILE = "energy.json"
 PREDICTIONS_FILE = "predictions.parquet"
 FINISHED_FILE = "finished.json"
 
-OUT_OF_FOLD, HELD_OUT = "out_of_fold.parquet", "held_out.parquet"
+OUT_OF_FOLD, LEFT_OUT, HELD_OUT = "out_of_fold.parquet", "left_out.parquet", "held_out.parquet"
 """Of a cross-validated run: all folds', and one fold's in its folder `fold<number>`."""
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"

@@ -24,7 +24,8 @@ def test_every_network_gives_a_logit_for_each_of_its_outputs(name: str, backbone
         logits, maps = network.logits_and_maps(torch.zeros(1, 3, size_of(name), size_of(name)))
     assert network.outputs == LABELS[: len(network.outputs)]
     assert logits.shape == (1, len(network.outputs))
-    assert maps is None or maps.shape[:2] == logits.shape
+    of_blood = network.map_kind == "blood"
+    assert maps is None or maps.shape[:2] == (1, 1 if of_blood else len(network.outputs))
 
 
 def test_a_card_has_words_for_every_network() -> None:
@@ -35,10 +36,10 @@ def test_a_card_has_words_for_every_network() -> None:
     "settings, windows, size, said",
     [
         (NetworkSettings("efclass"), 3, 512, "'efclass' is not known; did you mean 'effclass'"),
-        (NetworkSettings("xyz"), 3, 512, "'xyz' is not known; known: lite0, timm"),
+        (NetworkSettings("xyz"), 3, 512, "'xyz' is not known; known: lite0, blood-map, timm"),
         (NetworkSettings("effclass"), 2, 512, "takes 3 windows and a size of 512, not 2 and 512"),
         (NetworkSettings("effclass-fc"), 3, 256, "takes 3 windows and a size of 512, not 3 and 256"),
-        (NetworkSettings("resnet18", frozen_stages=2), 3, 64, "frozen_stages is of lite0 alone"),
+        (NetworkSettings("resnet18", frozen_stages=2), 3, 64, "frozen_stages is of lite0 and blood-map"),
         (NetworkSettings("resnet18", backbone="resnet18"), 3, 64, "'resnet18' takes no backbone"),
         (NetworkSettings("timm"), 3, 64, "'timm' needs backbone: NAME"),
         (NetworkSettings("timm", "resnet1"), 3, 64, "'resnet1' is not known to timm"),

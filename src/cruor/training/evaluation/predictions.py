@@ -21,6 +21,8 @@ from cruor.preprocessing.channels import crop_head, to_channels
 from cruor.reader.study import BATCH
 from cruor.reader.study_head import study_probability
 from cruor.training.calibration import (
+    all_calibrated_logits,
+    averaged_logits,
     best_balance,
     calibrated_logits,
     complete_studies,
@@ -120,7 +122,9 @@ def run_bundle(
     for (folder, _), rows in index.groupby(["folder", "file"], sort=False):
         study = rows.sort_values("number", kind="stable")
         logits = _study_logits(bundle, Path(folder), study)
-        probabilities = bundle.slice_probabilities(logits)
+        columns = _columns(bundle.manifest.outputs, logits, logits.astype(float))
+        reach = bundle.manifest.calibration.reach_mm
+        probabilities = bundle.slice_probabilities(averaged_logits(study.assign(**columns), reach))
         columns = _columns(bundle.manifest.outputs, logits, probabilities)
         columns["study_probability"] = study_probability(probabilities[:, 0], bundle.manifest.study_head)
         parts.append(study.assign(**columns))
@@ -174,17 +178,17 @@ def cross_fit(out_of_fold: pd.DataFrame, name: str) -> Predictions:
     parts = []
     for fold in sorted(out_of_fold["fold"].unique()):
         own = out_of_fold["fold"] == fold
-        parts.append(_fitted_on_others(out_of_fold[own], out_of_fold[~own]))
+        parts.append(calibrated_by(out_of_fold[~own], out_of_fold[own]))
     made_by = {"name": name, "how": CROSS_FITTED, "folds": int(out_of_fold["fold"].nunique())}
     return Predictions(pd.concat(parts, ignore_index=True), made_by)
 
 
-def _fitted_on_others(held_out: pd.DataFrame, others: pd.DataFrame) -> pd.DataFrame:
+def calibrated_by(others: pd.DataFrame, held_out: pd.DataFrame) -> pd.DataFrame:
+    """Probabilities of held-out logits; calibration, study head and operating point are fitted on others."""
     outputs = outputs_of(held_out)
     calibration = fit_slice_calibration(others)
     logits = held_out[[f"logit_{output}" for output in outputs]].to_numpy(dtype=float)
-    scaled = logits * np.asarray(calibration.slope) + np.asarray(calibration.intercept)
-    probabilities = 1 / (1 + np.exp(-scaled))
+    probabilities = 1 / (1 + np.exp(-all_calibrated_logits(held_out, calibration)))
     fitted = held_out.assign(
         **_columns(outputs, logits, probabilities), study_probability=np.nan, study_threshold=np.nan
     )

@@ -60,8 +60,8 @@ class Agreement:
 class _Hemorrhage(nn.Module):
     """A network with one output, that of hemorrhage: what Grad-CAM takes the gradient of.
 
-    Where the network has maps, their mean is this output but for its bias, which has no gradient. So of a
-    network with two units it is the one of hemorrhage, as in the paper, not the difference of the two.
+    Where the network has exact maps, their mean is this output but for its bias, which has no gradient. So of
+    a network with two units it is the one of hemorrhage, as in the paper, not the difference of the two.
     """
 
     def __init__(self, network: SliceNetwork) -> None:
@@ -71,7 +71,9 @@ class _Hemorrhage(nn.Module):
     def forward(self, channels: Tensor) -> Tensor:
         """(n, windows, s, s) -> (n, 1)."""
         logits, maps = self.network.logits_and_maps(channels)
-        return logits[:, :1] if maps is None else maps[:, :1].mean((2, 3))
+        if maps is None or self.network.map_kind == "blood":
+            return logits[:, :1]
+        return maps[:, :1].mean((2, 3))
 
 
 def cams(network: SliceNetwork, layer: nn.Module, bundle: Bundle, channels: NDArray[np.float32]) -> Cams:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from cruor.training.experiment import ExperimentError, NetworkSettings
 from cruor.training.networks.base import SliceNetwork
+from cruor.training.networks.blood_map import BloodMap
 from cruor.training.networks.effclass import SIZE as EFFCLASS_SIZE
 from cruor.training.networks.effclass import EffClass
 from cruor.training.networks.effclass_variants import EffClassFc, EffClassMended
@@ -37,8 +38,12 @@ class Wanted:
     pretrained: bool
 
 
-def _lite0(wanted: Wanted) -> SliceNetwork:
-    network = Lite0(wanted.settings.frozen_stages, wanted.settings.dropout, wanted.windows)
+ON_LITE0: dict[str, type[Lite0]] = {"lite0": Lite0, "blood-map": BloodMap}
+
+
+def _on_lite0(wanted: Wanted) -> SliceNetwork:
+    settings = wanted.settings
+    network = ON_LITE0[settings.name](settings.frozen_stages, settings.dropout, wanted.windows)
     if wanted.pretrained:
         load_imagenet(network)
     return network
@@ -52,7 +57,7 @@ def _timm(wanted: Wanted) -> SliceNetwork:
 
 
 NETWORKS: dict[str, Callable[[Wanted], SliceNetwork]] = {
-    "lite0": _lite0,
+    **dict.fromkeys(ON_LITE0, _on_lite0),
     "timm": _timm,
     "effclass": lambda wanted: EffClass(wanted.pretrained),
     "effclass-mended": lambda wanted: EffClassMended(wanted.pretrained),
@@ -114,8 +119,8 @@ def _check(settings: NetworkSettings, windows: int, size: int) -> None:
         )
     if settings.weights == LITE0_TRUNK and not name.startswith("effclass"):
         raise ExperimentError(f"weights {LITE0_TRUNK!r} are for the trunk of effclass; {name!r} has none")
-    if settings.frozen_stages and name != "lite0":
-        raise ExperimentError(f"frozen_stages is of lite0 alone; leave it out of {name!r}")
+    if settings.frozen_stages and name not in ON_LITE0:
+        raise ExperimentError(f"frozen_stages is of {' and '.join(ON_LITE0)}; leave it out of {name!r}")
     if bool(settings.backbone) != (name == "timm"):
         wanted = (
             "needs backbone: NAME, a name in timm" if name == "timm" else "takes no backbone; 'timm' does"

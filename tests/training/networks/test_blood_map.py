@@ -1,0 +1,45 @@
+"""The network with a per-pixel head: its logit comes from its map."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from cruor.training.networks.blood_map import BloodMap
+from cruor.training.networks.lite0 import Lite0, load_imagenet
+from tests.training.networks.samples import lively
+
+
+@pytest.fixture(scope="module")
+def network() -> BloodMap:
+    torch.manual_seed(1)
+    return lively(BloodMap(windows=1), 96, windows=1)
+
+
+@torch.inference_mode()
+def test_the_map_has_the_finest_of_the_joined_strides(network: BloodMap) -> None:
+    logits, maps = network.logits_and_maps(torch.randn(2, 1, 96, 96))
+    assert (tuple(logits.shape), tuple(maps.shape)) == ((2, 6), (2, 1, 12, 12))
+
+
+@torch.inference_mode()
+def test_the_logit_of_any_is_half_the_hottest_cells_half_the_linear_layer(network: BloodMap) -> None:
+    channels = torch.randn(2, 1, 96, 96)
+    logits, maps = network.logits_and_maps(channels)
+    hottest = maps.flatten(1).sort(descending=True).values[:, :3].mean(1)  # 2 % of 144 cells
+    pooled = network.linear(network.backbone.forward_features(channels).mean((2, 3)))[:, 0]
+    torch.testing.assert_close(logits[:, 0], (hottest + pooled) / 2, rtol=1e-4, atol=1e-4)
+
+
+@torch.inference_mode()
+def test_what_is_shown_is_the_probability_of_each_cell(network: BloodMap) -> None:
+    _, maps = network.logits_and_maps(torch.randn(1, 1, 96, 96))
+    torch.testing.assert_close(network.shown(maps), 1 / (1 + (-maps).exp()))
+
+
+def test_imagenet_weights_of_three_channels_serve_one_by_their_sum() -> None:
+    three, one = Lite0(), BloodMap(windows=1)
+    load_imagenet(three)
+    load_imagenet(one)
+    wanted = three.backbone.conv_stem.weight.sum(1, keepdim=True)
+    torch.testing.assert_close(one.backbone.conv_stem.weight, wanted)

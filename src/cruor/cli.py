@@ -260,6 +260,26 @@ def crossval(experiment: _Experiment, runs: _Runs = Path("runs")) -> None:
     typer.echo(out_of_fold)
 
 
+@app.command()
+def calibrate(
+    prevalence: Annotated[
+        float, typer.Option(help="Share of studies with hemorrhage where the bundle shall be used.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the new bundle.")],
+    bundle: Annotated[str | None, typer.Option(metavar="NAME|DIR", help="Model to start from.")] = None,
+) -> None:
+    """Make a bundle whose study probabilities are for another prevalence; decisions stay what they were."""
+    from cruor.bundle.manifest import BundleError
+    from cruor.bundle.model import DEFAULT_BUNDLE, find_bundle
+    from cruor.bundle.prevalence import write_at_prevalence
+
+    try:
+        made = write_at_prevalence(find_bundle(bundle or DEFAULT_BUNDLE), prevalence, out)
+    except (BundleError, OSError) as error:
+        _stop(str(error))
+    typer.echo(f"{out}: {made.name} {made.version}")
+
+
 @app.command("runs")
 def list_runs(
     codes: Annotated[

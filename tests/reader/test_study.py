@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cruor.bundle.manifest import SliceCalibration, VolumeFit
+from cruor.bundle.manifest import OperatingPoint, SliceCalibration, UsualRange, VolumeFit
 from cruor.demo.phantom import EPIDURAL, NORMAL, write_phantom_study
 from cruor.dicom.instances import PutAside
 from cruor.dicom.studies import find_studies
@@ -82,6 +82,34 @@ def test_without_the_size_of_a_pixel_no_volume_is_told(epidural, suspected):
     result = read_study(blind, of_blood())
     assert result.status == Status.DECIDED
     assert result.blood_volume is None
+
+
+def test_a_study_unlike_those_of_the_training_says_so_first(normal):
+    strange = bundle(usual=(UsualRange("brain_hu", 60.0, 70.0),))
+    result = read_study(normal, strange)
+    assert result.status is Status.DECIDED
+    assert any(note.startswith("unlike the studies that the network learned from") for note in result.notes)
+    assert "60 to 70 in training" in " ".join(result.notes)
+
+
+def test_a_study_not_suspected_that_reaches_a_more_sensitive_point_says_that_it_is_not_sure(normal):
+    rules = bundle().manifest.rules
+    sensitive = OperatingPoint("sensitivity-95", 1e-6, "by hand")
+    strict = replace(rules.operating_point, threshold=0.999)
+    result = read_study(
+        normal, bundle(rules=replace(rules, operating_point=strict, other_points=(sensitive,)))
+    )
+    assert result.decision is Decision.NOT_SUSPECTED
+    assert any(
+        note.startswith("not sure: the study probability") and "sensitivity-95" in note
+        for note in result.notes
+    )
+
+
+def test_a_suspected_study_is_not_called_unsure(epidural):
+    sensitive = OperatingPoint("sensitivity-95", 1e-6, "by hand")
+    rules = replace(bundle().manifest.rules, other_points=(sensitive,))
+    assert not any("not sure" in note for note in read_study(epidural, bundle(rules=rules)).notes)
 
 
 def test_a_bundle_with_a_reach_asks_the_neighbours_of_a_slice(suspected, epidural):

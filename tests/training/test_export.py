@@ -21,7 +21,7 @@ from pytorch_grad_cam import GradCAM, base_cam
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor, nn
 
-from cruor.bundle.manifest import RULES, read_manifest, write_manifest
+from cruor.bundle.manifest import RULES, Figure, read_manifest, write_manifest
 from cruor.bundle.model import INPUT, LOGITS, MAPS, MODEL_FILE, Bundle, open_bundle
 from cruor.preprocessing.channels import InputSettings, crop_head, to_channels
 from cruor.preprocessing.crop import CropSettings
@@ -38,6 +38,7 @@ from cruor.training.export import (
     data_sources,
     evidence_of_folds,
     export_run,
+    left_out_figures,
     measured,
     render_card,
     rule_calls,
@@ -336,6 +337,27 @@ def test_the_strictest_terms_win(sources: tuple[str, ...], strict: bool) -> None
 def test_a_source_whose_terms_are_not_known_has_the_strictest() -> None:
     (source,) = data_sources(of_sources("a set nobody knows"))
     assert source.terms == STRICTEST
+
+
+class TestSourcesNeverSeen:
+    @pytest.fixture(scope="class")
+    def figures(self, out_of_fold: pd.DataFrame) -> dict[str, Figure]:
+        held_out = out_of_fold[out_of_fold["source"] == "ct-ich"].assign(left_out="ct-ich")
+        return {one.name: one for one in left_out_figures(held_out, out_of_fold)}
+
+    def test_slices_and_studies_of_the_source_are_measured_and_called_so(
+        self, figures: dict[str, Figure]
+    ) -> None:
+        assert "slice.roc_auc[ct-ich, never seen]" in figures
+        assert all(one.origin == "network trained without ct-ich" for one in figures.values())
+        assert all(one.low <= one.value <= one.high for one in measured(figures.values()))
+
+    def test_the_card_tells_another_hospital_only_where_one_was_tried(
+        self, bundle: Bundle, figures: dict[str, Figure]
+    ) -> None:
+        tried = replace(bundle.manifest, figures=(*bundle.manifest.figures, *measured(figures.values())))
+        assert "**another hospital**" in render_card(tried)
+        assert "no other hospital has been tried" in render_card(bundle.manifest)
 
 
 class TestCard:

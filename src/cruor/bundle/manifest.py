@@ -19,6 +19,9 @@ RULES = ("probability", "paper-2.5", "paper-5", "paper-10")
 STUDY_FEATURES = ("peak", "top_mean")
 """What a study head can look at; `reader.study_head` computes it."""
 
+MEASURES = ("brain_hu", "spread_hu", "brain_share")
+"""Of a study's look, by which it is told to be unlike those of the training (`reader.unlike`)."""
+
 GREATEST = 1e6
 """No number of a calibration, study head or map is as large; beyond it sums stop being numbers."""
 
@@ -52,11 +55,14 @@ class StudyHead:
     Attributes:
         features: names of `reader.study_head.FEATURES`, in the order of the weights.
         weights, intercept: of the logistic regression.
+        prevalence: share of studies with hemorrhage that its probabilities are meant for; None where nobody
+            fitted it.
     """
 
     features: tuple[str, ...]
     weights: tuple[float, ...]
     intercept: float
+    prevalence: float | None = None
 
 
 @dataclass(frozen=True)
@@ -125,6 +131,15 @@ class VolumeFit:
 
 
 @dataclass(frozen=True)
+class UsualRange:
+    """Between which values a measure of a study (`reader.unlike`) lay in the training."""
+
+    name: str
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
 class Figure:
     """One measured figure with its interval and parent."""
 
@@ -167,6 +182,7 @@ class Manifest:
         map_kind: what the map is: Grad-CAM, up to a constant, or the probability of blood by cell, from which
             the slice's probability is pooled.
         volume: None where the map tells none.
+        usual: what studies of the training look like; a study outside says so.
     """
 
     format: int
@@ -189,6 +205,7 @@ class Manifest:
     digest: str
     map_kind: Literal["grad-cam", "blood"] = "grad-cam"
     volume: VolumeFit | None = None
+    usual: tuple[UsualRange, ...] = ()
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -239,6 +256,8 @@ def _senseless(manifest: Manifest) -> dict[str, bool]:
         "calibration or study_head": not all(abs(number) < GREATEST for number in numbers),
         "calibration.slope": any(slope <= 0 for slope in manifest.calibration.slope),
         "study_head.features": not head.features or not set(head.features) <= set(STUDY_FEATURES),
+        "study_head.prevalence": head.prevalence is not None and not 0 < head.prevalence < 1,
+        "usual": not all(one.name in MEASURES and one.low <= one.high for one in manifest.usual),
         "study_head.weights": len(head.weights) != len(head.features),
         "rules.default": rules.default not in RULES,
         "rules.slice_threshold": not 0 < rules.slice_threshold < 1,

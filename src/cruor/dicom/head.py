@@ -68,6 +68,7 @@ class Inside:
         brain_share: share of them whose mean lies in BRAIN_HU.
         air_share: share of them below -500 HU.
         spread_hu: half the distance between the 10th and the 90th percentile of the means in BRAIN_HU, HU.
+        brain_hu: median of the means in BRAIN_HU, HU.
     """
 
     ring: float
@@ -76,6 +77,7 @@ class Inside:
     brain_share: float
     air_share: float
     spread_hu: float
+    brain_hu: float = 0.0
 
 
 def cell_size(shape: tuple[int, ...]) -> int:
@@ -141,8 +143,11 @@ def inside_skull(hu: NDArray[np.int16], pixel_spacing: tuple[float, float] | Non
     if not len(values):
         return Inside(ring, 0, area, 0.0, 0.0, 0.0)
     brain = values[(values >= BRAIN_HU[0]) & (values <= BRAIN_HU[1])]
-    spread = float(np.subtract(*np.percentile(brain, [90, 10]))) / 2 if len(brain) else 0.0
-    return Inside(ring, len(values), area, len(brain) / len(values), float((values < -500).mean()), spread)
+    low, middle, high = np.percentile(brain, [10, 50, 90]) if len(brain) else (0.0, 0.0, 0.0)
+    air = float((values < -500).mean())
+    return Inside(
+        ring, len(values), area, len(brain) / len(values), air, float(high - low) / 2, float(middle)
+    )
 
 
 def has_brain(found: Inside) -> bool:

@@ -25,6 +25,7 @@ from cruor.reader.along_scan import average_along_scan
 from cruor.reader.results import NO_MAPS, Decision, SliceResult, Status, StudyResult
 from cruor.reader.rules import PROBABILITY, explain, is_suspected
 from cruor.reader.study_head import study_probability
+from cruor.reader.unlike import what_is_unlike
 from cruor.reader.volume import BloodVolume, blood_area_mm2, estimate, volume_ml
 
 BATCH = 8
@@ -160,6 +161,10 @@ def _read(study: Study, unread: StudyResult, bundle: Bundle, rule: str, on_slice
         # A swollen brain can be as even as a phantom: a refusal could hide a patient, silence would be wrong.
         note = f"a phantom, or a brain unlike those learned from: {phantom}"
         unread = replace(unread, notes=(note, *unread.notes))
+    unlike = what_is_unlike([one.inside for one in reading.seen], bundle.manifest.usual)
+    if unlike and not phantom:
+        note = f"unlike the studies that the network learned from, be careful with its answer: {unlike}"
+        unread = replace(unread, notes=(note, *unread.notes))
     slices = _with_neighbours(reading.seen, series, bundle)
     volume = _blood_volume(series, slices, bundle)
     return _decide(replace(unread, blood_volume=volume), slices, bundle, rule)
@@ -180,6 +185,8 @@ def _decide(unread: StudyResult, slices: list[SliceResult], bundle: Bundle, rule
         notes.append(
             f"another rule disagrees: {explain(PROBABILITY, rules, probability, positive, len(slices))}"
         )
+    if not suspected and (missed := _points_reached(rules, probability)):
+        notes.append(f"not sure: the study probability {probability:.3f} reaches {missed}; look yourself")
     return replace(
         unread,
         status=Status.DECIDED,
@@ -191,6 +198,12 @@ def _decide(unread: StudyResult, slices: list[SliceResult], bundle: Bundle, rule
         slices=tuple(slices),
         suspicious=_suspicious(slices, rules, suspected),
     )
+
+
+def _points_reached(rules: Rules, probability: float) -> str:
+    """The bundle's other operating points at which the study would be suspected, with their thresholds."""
+    reached = [one for one in rules.other_points if probability >= one.threshold]
+    return " and ".join(f"{one.name} ({one.threshold:.3f})" for one in reached)
 
 
 def _blood_volume(series: Series, slices: list[SliceResult], bundle: Bundle) -> BloodVolume | None:

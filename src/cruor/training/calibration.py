@@ -88,7 +88,8 @@ def fit_study_head(out_of_fold: pd.DataFrame, calibration: SliceCalibration) -> 
     if min(sum(targets), len(targets) - sum(targets)) < FEWEST_STUDIES:
         return PLAIN_HEAD
     fitted = LogisticRegression(C=1.0).fit(np.stack(rows), targets)
-    return StudyHead(FEATURES, tuple(map(float, fitted.coef_[0])), float(fitted.intercept_[0]))
+    weights = tuple(map(float, fitted.coef_[0]))
+    return StudyHead(FEATURES, weights, float(fitted.intercept_[0]), prevalence=float(np.mean(targets)))
 
 
 def cross_fitted_studies(out_of_fold: pd.DataFrame, slice_threshold: float) -> pd.DataFrame:

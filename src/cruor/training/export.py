@@ -7,7 +7,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -56,18 +56,24 @@ from cruor.training.evaluation.metrics import (
     spared_share,
     specificity,
 )
+from cruor.training.evaluation.predictions import calibrated_by, studies_of, with_later_columns
 from cruor.training.experiment import Experiment, ExperimentError, load_experiment
 from cruor.training.graph import WeightStore, load_network, map_scale, store_in_half, write_graph
 from cruor.training.runs import (
     EXPERIMENT_FILE,
     FINISHED_FILE,
+    LEFT_OUT,
     MADE_BY_FILE,
     OUT_OF_FOLD,
     PREDICTIONS_FILE,
     TEST,
     VALIDATION,
 )
+from cruor.training.usual import usual_ranges
 from cruor.training.volume_fit import fit_volume
+
+NEVER_SEEN = ", never seen"
+"""In a figure's name: its source was left out of the training."""
 
 SLICE_THRESHOLD = 0.8
 """The paper's (section 2.4)."""
@@ -132,6 +138,8 @@ class Evidence:
         default, default_why: the rule to use, and why.
         seen: every slice that the bundle was made from.
         origin: of the figures, in words.
+        left_out: slices of sources that networks of the same experiment never saw, with logits; None where
+            there are none.
     """
 
     slices: pd.DataFrame
@@ -144,6 +152,7 @@ class Evidence:
     default_why: str
     seen: pd.DataFrame
     origin: str
+    left_out: pd.DataFrame | None = None
 
 
 def evidence_of_folds(out_of_fold: pd.DataFrame) -> Evidence:
@@ -220,6 +229,8 @@ def export_run(run: Path, folder: Path, bundle: BundleName, store: WeightStore =
     check_measurable(table, run)
     evidence = evidence_of_sides(table, heads.index) if experiment.data.split else evidence_of_folds(table)
     check_calibration(evidence.calibration, table, run)
+    if (run / LEFT_OUT).exists():
+        evidence = replace(evidence, left_out=pd.read_parquet(run / LEFT_OUT))
     network = load_network(experiment, run)
     folder.mkdir(parents=True, exist_ok=True)
     write_graph(network, experiment, folder / MODEL_FILE, store)
@@ -295,6 +306,8 @@ def make_manifest(
 ) -> Manifest:
     """Put together what is known of a bundle, and measure it."""
     figures = [*slice_figures(evidence), *study_figures(evidence)]
+    if evidence.left_out is not None:
+        figures += left_out_figures(evidence.left_out, evidence.slices)
     return Manifest(
         format=FORMAT,
         name=bundle.name,
@@ -322,6 +335,7 @@ def make_manifest(
         digest=hashlib.sha256(model.read_bytes()).hexdigest(),
         map_kind=map_kind,
         volume=fit_volume(evidence.slices),
+        usual=usual_ranges(experiment.data),
     )
 
 
@@ -399,6 +413,32 @@ def study_figures(evidence: Evidence) -> Iterator[Figure]:
         yield figure(f"study.specificity[{rule}]", specificity(labels, called), cases)
 
 
+def left_out_figures(left_out: pd.DataFrame, out_of_fold: pd.DataFrame) -> Iterator[Figure]:
+    """ROC-AUC of slices and studies of sources that a network of the same experiment never saw.
+
+    Args:
+        left_out: slices with logits and `left_out`, the name of the group that was left out.
+        out_of_fold: the same of all sources; those that were not left out calibrate.
+    """
+    for group, held_out in left_out.groupby("left_out"):
+        figure = partial(_figure_of, f"network trained without {group}")
+        others = out_of_fold[~out_of_fold["source"].isin(held_out["source"].unique())]
+        scored = calibrated_by(with_later_columns(others), with_later_columns(held_out))
+        for source, part in scored.groupby("source"):
+            labels, patients = part["any"].to_numpy() == 1, part["patient_id"].to_numpy(dtype=object)
+            cases = f"{len(part)} slices ({int(labels.sum())} positive), {len(set(patients))} patients"
+            name = f"[{source}{NEVER_SEEN}]"
+            area = bootstrap(roc_auc, labels, part["probability_any"].to_numpy(), patients)
+            yield figure(f"slice.roc_auc{name}", area, cases)
+            studies = studies_of(part, SLICE_THRESHOLD)
+            truths, chances = studies["label"].to_numpy(dtype=bool), studies["probability"].to_numpy()
+            if truths.any() and not truths.all() and np.isfinite(chances).all():
+                area = bootstrap(roc_auc, truths, chances, studies["patient_id"].to_numpy(dtype=object))
+                yield figure(
+                    f"study.roc_auc{name}", area, f"{len(studies)} studies ({int(truths.sum())} positive)"
+                )
+
+
 def measured(figures: Iterable[Figure]) -> Iterator[Figure]:
     """Leave out what could not be measured since a class is missing: JSON knows no NaN."""
     return (figure for figure in figures if math.isfinite(figure.value) and math.isfinite(figure.low))
@@ -451,4 +491,5 @@ def render_card(manifest: Manifest) -> str:
     )
     network = NETWORK_WORDS[manifest.network.name].format(backbone=manifest.network.backbone)
     card = environment.get_template("card.md.j2")
-    return card.render(manifest=manifest, network=network, plain_head=PLAIN_HEAD)
+    never_seen = any(NEVER_SEEN in figure.name for figure in manifest.figures)
+    return card.render(manifest=manifest, network=network, plain_head=PLAIN_HEAD, never_seen=never_seen)

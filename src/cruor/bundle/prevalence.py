@@ -1,0 +1,78 @@
+"""A bundle for a place where hemorrhage is rarer, or more common, than where its study head was fitted."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+from cruor.bundle.manifest import BundleError, Manifest, OperatingPoint, read_manifest, write_manifest
+from cruor.bundle.model import CARD_FILE, MANIFEST_FILE, MODEL_FILE
+
+
+def at_prevalence(manifest: Manifest, prevalence: float) -> Manifest:
+    """Shift the study probability to another prevalence; decisions stay what they were.
+
+    The log odds move by the difference of the log odds of both prevalences (Bayes' rule with the same
+    likelihood ratio). The operating points move along, so that sensitivity and specificity are kept: what
+    changes is what a probability means.
+
+    Args:
+        manifest: of a bundle with a fitted study head.
+        prevalence: share of studies with hemorrhage where it shall be used, between 0 and 1.
+
+    Raises:
+        BundleError: the prevalence is none, or that of the bundle's own fit is not known.
+    """
+    if not 0 < prevalence < 1:
+        raise BundleError(f"a prevalence is a share between 0 and 1, not {prevalence}")
+    before = manifest.study_head.prevalence
+    if before is None:
+        raise BundleError(
+            f"bundle {manifest.name} {manifest.version} does not tell the prevalence of its own fit"
+        )
+    shift = _log_odds(prevalence) - _log_odds(before)
+    head = replace(
+        manifest.study_head, intercept=manifest.study_head.intercept + shift, prevalence=prevalence
+    )
+    rules = replace(
+        manifest.rules,
+        operating_point=_moved(manifest.rules.operating_point, shift),
+        other_points=tuple(_moved(point, shift) for point in manifest.rules.other_points),
+    )
+    made_by = {
+        **manifest.made_by,
+        "fitted_at_prevalence": manifest.made_by.get("fitted_at_prevalence", before),
+    }
+    version = f"{manifest.version.partition('+')[0]}+prevalence.{prevalence:g}"
+    return replace(manifest, study_head=head, rules=rules, version=version, made_by=made_by)
+
+
+def write_at_prevalence(bundle: Path, prevalence: float, folder: Path) -> Manifest:
+    """Write the bundle of a folder anew for another prevalence; the network is copied as it is.
+
+    Raises:
+        BundleError: as `at_prevalence`, or the folder holds a bundle already.
+    """
+    if (folder / MANIFEST_FILE).exists():
+        raise BundleError(f"{folder} holds a bundle already; name another folder")
+    manifest = at_prevalence(read_manifest(bundle / MANIFEST_FILE), prevalence)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MODEL_FILE).write_bytes((bundle / MODEL_FILE).read_bytes())
+    card = (bundle / CARD_FILE).read_text(encoding="utf-8") if (bundle / CARD_FILE).exists() else ""
+    note = (
+        f"**{manifest.name} {manifest.version}:** study probabilities are for a prevalence of {prevalence:g} "
+        "(`cruor calibrate`). Thresholds moved along, so sensitivity and specificity below still hold; the "
+        "thresholds below are those before.\n\n"
+    )
+    (folder / CARD_FILE).write_text(note + card, encoding="utf-8")
+    write_manifest(manifest, folder / MANIFEST_FILE)  # last: a folder that has it is complete
+    return manifest
+
+
+def _moved(point: OperatingPoint, shift: float) -> OperatingPoint:
+    return replace(point, threshold=1 / (1 + math.exp(-(_log_odds(point.threshold) + shift))))
+
+
+def _log_odds(share: float) -> float:
+    return math.log(share / (1 - share))

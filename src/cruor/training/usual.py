@@ -1,0 +1,47 @@
+"""What the studies of a training look like, so that a reader can say when one does not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from cruor.bundle.manifest import MEASURES, UsualRange
+from cruor.dicom.head import inside_skull
+from cruor.reader.unlike import measure
+from cruor.training.experiment import DataSettings
+from cruor.training.prepare.store import read_index, read_slices
+
+FEWEST = 20
+"""Studies below which no range is told: their extremes say little."""
+
+MARGIN = 0.1
+"""Share of the range that is added at either end: the next study may lie a little outside."""
+
+
+def usual_ranges(data: DataSettings) -> tuple[UsualRange, ...]:
+    """Lowest and highest of each measure over the complete series of the prepared folders, with a margin."""
+    measured = pd.DataFrame(
+        [measures for folder in data.folders for measures in _of_folder(Path(folder), data)]
+    )
+    if len(measured) < FEWEST:
+        return ()
+    ranges = []
+    for name in MEASURES:
+        low, high = float(measured[name].min()), float(measured[name].max())
+        margin = MARGIN * (high - low)
+        ranges.append(UsualRange(name, low - margin, high + margin))
+    return tuple(ranges)
+
+
+def _of_folder(folder: Path, data: DataSettings) -> Iterator[dict[str, float]]:
+    index = read_index(folder)
+    used = index[index["complete_series"] & ~index["patient_id"].isin(data.left_out_patients)]
+    for _, study in used.groupby("study_instance_uid"):
+        spacing = float(study["pixel_spacing_mm"].iloc[0])
+        known = None if np.isnan(spacing) else (spacing, spacing)
+        measures = measure([inside_skull(stored.hu, known) for stored in read_slices(folder, study)])
+        if measures:
+            yield measures

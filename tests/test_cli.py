@@ -88,6 +88,33 @@ def test_foreign_files_do_not_change_the_exit_status(head, bundle, tmp_path):
     assert triage(head, tmp_path, "--bundle", bundle).exit_code == 0
 
 
+def test_calibrate_makes_a_bundle_that_reads_with_other_probabilities(head, bundle, tmp_path):
+    fitted = tmp_path / "fitted"
+    shutil.copytree(bundle, fitted)
+    manifest = json.loads((fitted / "manifest.json").read_text())
+    manifest["study_head"]["prevalence"] = 0.5
+    (fitted / "manifest.json").write_text(json.dumps(manifest))
+    run = CliRunner().invoke(
+        app,
+        ["calibrate", "--bundle", str(fitted), "--prevalence", "0.1", "--out", str(tmp_path / "ours")],
+    )
+    assert run.exit_code == 0 and "+prevalence.0.1" in run.stdout
+    before, after = (
+        json.loads(triage(head, "--bundle", one, "--json").stdout) for one in (fitted, tmp_path / "ours")
+    )
+    assert after["probability"] < before["probability"]
+    assert after["decision"] == before["decision"]
+
+
+def test_calibrate_says_what_cannot_be_done_and_exits_with_2(bundle, tmp_path):
+    run = CliRunner().invoke(
+        app, ["calibrate", "--bundle", bundle, "--prevalence", "0.1", "--out", str(tmp_path / "ours")]
+    )
+    assert run.exit_code == 2
+    assert "does not tell the prevalence" in run.stderr
+    assert not (tmp_path / "ours").exists()
+
+
 def test_an_operating_point_of_the_bundle_decides_by_probability(head, bundle):
     run = triage(head, "--bundle", bundle, "--operating-point", "balanced", "--json")
     assert run.exit_code == 0

@@ -339,23 +339,33 @@ def test_a_source_whose_terms_are_not_known_has_the_strictest() -> None:
     assert source.terms == STRICTEST
 
 
-class TestSourcesNeverSeen:
-    @pytest.fixture(scope="class")
-    def figures(self, out_of_fold: pd.DataFrame) -> dict[str, Figure]:
-        held_out = out_of_fold[out_of_fold["source"] == "ct-ich"].assign(left_out="ct-ich")
-        return {one.name: one for one in left_out_figures(held_out, out_of_fold)}
+def test_study_probabilities_have_a_brier_score_and_a_reliability_curve(bundle: Bundle) -> None:
+    figures = {one.name: one for one in bundle.manifest.figures}
+    assert 0 <= figures["study.brier[all]"].value <= 1
+    curve = [one for name, one in figures.items() if name.startswith("study.share_with_hemorrhage[")]
+    assert sum(int(one.cases.split()[0]) for one in curve) == 24
+    assert all("mean probability 0." in one.cases for one in curve)
 
+
+@pytest.fixture(scope="module")
+def never_seen(out_of_fold: pd.DataFrame) -> dict[str, Figure]:
+    held_out = out_of_fold[out_of_fold["source"] == "ct-ich"].assign(left_out="ct-ich")
+    return {one.name: one for one in left_out_figures(held_out, out_of_fold)}
+
+
+class TestSourcesNeverSeen:
     def test_slices_and_studies_of_the_source_are_measured_and_called_so(
-        self, figures: dict[str, Figure]
+        self, never_seen: dict[str, Figure]
     ) -> None:
-        assert "slice.roc_auc[ct-ich, never seen]" in figures
-        assert all(one.origin == "network trained without ct-ich" for one in figures.values())
-        assert all(one.low <= one.value <= one.high for one in measured(figures.values()))
+        assert {"slice.roc_auc[ct-ich, never seen]", "study.roc_auc[ct-ich, never seen]"} <= set(never_seen)
+        assert all(one.origin == "network trained without ct-ich" for one in never_seen.values())
+        assert all(one.low <= one.value <= one.high for one in measured(never_seen.values()))
 
     def test_the_card_tells_another_hospital_only_where_one_was_tried(
-        self, bundle: Bundle, figures: dict[str, Figure]
+        self, bundle: Bundle, never_seen: dict[str, Figure]
     ) -> None:
-        tried = replace(bundle.manifest, figures=(*bundle.manifest.figures, *measured(figures.values())))
+        figures = (*bundle.manifest.figures, *measured(never_seen.values()))
+        tried = replace(bundle.manifest, figures=figures)
         assert "**another hospital**" in render_card(tried)
         assert "no other hospital has been tried" in render_card(bundle.manifest)
 

@@ -46,10 +46,12 @@ from cruor.training.calibration import (
     score_studies,
 )
 from cruor.training.data import load_heads
+from cruor.training.evaluation.figures import Cases
 from cruor.training.evaluation.metrics import (
     Estimate,
     average_precision,
     bootstrap,
+    brier,
     called_share,
     roc_auc,
     sensitivity,
@@ -57,6 +59,7 @@ from cruor.training.evaluation.metrics import (
     specificity,
 )
 from cruor.training.evaluation.predictions import calibrated_by, studies_of, with_later_columns
+from cruor.training.evaluation.reliability import reliability_curve
 from cruor.training.experiment import Experiment, ExperimentError, load_experiment
 from cruor.training.graph import WeightStore, load_network, map_scale, store_in_half, write_graph
 from cruor.training.runs import (
@@ -394,7 +397,7 @@ def slice_figures(evidence: Evidence) -> Iterator[Figure]:
 
 
 def study_figures(evidence: Evidence) -> Iterator[Figure]:
-    """ROC-AUC of studies by source and over all; sensitivity and specificity of each rule."""
+    """ROC-AUC of studies by source and over all; Brier score, reliability curve; what each rule reaches."""
     studies, calls, figure = evidence.studies, evidence.calls, partial(_figure_of, evidence.origin)
     sources = {"all": studies, **{str(name): part for name, part in studies.groupby("source")}}
     for name, part in sources.items():
@@ -408,6 +411,13 @@ def study_figures(evidence: Evidence) -> Iterator[Figure]:
         )
     labels = studies["label"].to_numpy()
     cases = f"{len(studies)} studies ({int(labels.sum())} positive)"
+    chances, patients = studies["probability"].to_numpy(), studies["patient_id"].to_numpy(dtype=object)
+    yield figure("study.brier[all]", bootstrap(brier, labels, chances, patients), cases)
+    for part in reliability_curve(Cases(labels, chances, patients)):
+        said = f"{part['cases']} studies, mean probability {part['probability']:.2f}"
+        yield figure(
+            f"study.share_with_hemorrhage[{part['from']:.1f} to {part['to']:.1f}]", part["share"], said
+        )
     for rule, called in calls.items():
         yield figure(f"study.sensitivity[{rule}]", sensitivity(labels, called), cases)
         yield figure(f"study.specificity[{rule}]", specificity(labels, called), cases)

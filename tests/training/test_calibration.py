@@ -243,7 +243,14 @@ class TestAveragedLogits:
         rows = slices.index.get_indexer(study.index)
         np.testing.assert_allclose(averaged[rows], average_along_scan(logits, positions, 4.0))
 
-    @pytest.mark.parametrize("changes", [{"complete_series": False}, {"spacing_mm": np.nan}])
+    def test_where_a_slice_lies_goes_before_its_number(self) -> None:
+        slices = simulated().assign(spacing_mm=5.0)
+        far = averaged_logits(slices.assign(position_mm=slices["number"] * 100.0), 4.0)
+        assert (far[:, 0] == slices["logit_any"]).all()
+
+    @pytest.mark.parametrize(
+        "changes", [{"complete_series": False}, {"spacing_mm": np.nan}, {"position_mm": np.nan}]
+    )
     def test_single_slices_and_those_of_unknown_spacing_stand_for_themselves(
         self, changes: dict[str, object]
     ) -> None:

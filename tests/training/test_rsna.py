@@ -218,6 +218,7 @@ class TestReadRsna:
     def test_spacings_come_from_the_headers(self, tmp_path: Path) -> None:
         (study,) = studies(generated(tmp_path / "root", 3))
         assert {(one.spacing_mm, one.pixel_spacing_mm) for one in study.slices} == {(5.0, 0.45)}
+        assert set(np.diff([one.position_mm for one in study.slices])) == {5.0}
 
     def test_the_source_is_named_by_the_folder(self, tmp_path: Path) -> None:
         (study,) = studies(generated(tmp_path / "rsna-train", 1))

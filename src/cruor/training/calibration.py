@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -61,22 +62,25 @@ def fit_slice_calibration(out_of_fold: pd.DataFrame) -> SliceCalibration:
 def averaged_logits(slices: pd.DataFrame, reach_mm: float) -> NDArray[np.float64]:
     """Logits as the reader makes them before calibration, (slices, outputs), in the order of the rows.
 
-    Slices of complete series are averaged with their neighbours; others, and those of series whose spacing is
-    not known, stand for themselves.
+    Slices of complete series are averaged with their neighbours; others, and those whose place is not known,
+    stand for themselves.
     """
     logits = slices[[f"logit_{output}" for output in outputs_of(slices)]].to_numpy(dtype=np.float64)
     averaged: NDArray[np.float64] = logits.copy()
-    if "spacing_mm" not in slices:  # a table from before that column
-        return averaged
-    numbered = slices.assign(row_number=np.arange(len(slices)))
-    in_series = numbered[numbered["complete_series"].astype(bool) & numbered["spacing_mm"].notna()]
-    for _, study in in_series.groupby(["source", "study_instance_uid"]):
+    numbered = slices.assign(row_number=np.arange(len(slices)), position_mm=_positions_mm(slices))
+    placed = numbered[numbered["complete_series"].astype(bool) & numbered["position_mm"].notna()]
+    for _, study in placed.groupby(["source", "study_instance_uid"]):
         rows = study["row_number"].to_numpy()
-        positions = study["number"].to_numpy(dtype=np.float64) * study["spacing_mm"].to_numpy(
-            dtype=np.float64
-        )
+        positions = study["position_mm"].to_numpy(dtype=np.float64)
         averaged[rows] = average_along_scan(logits[rows], positions, reach_mm)
     return averaged
+
+
+def _positions_mm(slices: pd.DataFrame) -> Any:
+    """Where each slice lies; by its number in tables from before the column, NaN where nothing is known."""
+    if "position_mm" in slices:
+        return slices["position_mm"]
+    return slices["number"] * slices["spacing_mm"] if "spacing_mm" in slices else np.nan
 
 
 def fit_study_head(out_of_fold: pd.DataFrame, calibration: SliceCalibration) -> StudyHead:

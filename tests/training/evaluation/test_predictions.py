@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -35,9 +36,14 @@ def test_a_series_gives_the_same_numbers_to_the_last_digit_through_reader_and_ev
 ) -> None:
     write_phantom_study(tmp_path, "epidural", EPIDURAL)
     shipped = open_bundle()
+    calibration = replace(shipped.manifest.calibration, reach_mm=4.0)
+    shipped = replace(shipped, manifest=replace(shipped.manifest, calibration=calibration))
     read = read_study(find_studies([tmp_path]).studies[0], shipped, "paper-5")
     slices = tuple(
-        LabelledSlice("made up", "P", "S", one.sop_instance_uid, one.number, True, (1.0, *[NAN] * 5))
+        LabelledSlice(
+            *("made up", "P", "S", one.sop_instance_uid, one.number, True, (1.0, *[NAN] * 5)),
+            position_mm=one.position_mm,
+        )
         for one in read.slices
     )
     hu = np.stack([read_hu(one.frame) for one in read.slices])

@@ -33,7 +33,7 @@ from cruor.training.prepare.rsna import plan_rsna
 from cruor.training.prepare.store import INDEX, LabelledStudy, Row, write_index, write_study
 
 PREPARED, NOT_READ = "prepared.json", "not_read.csv"
-FORMAT = 2
+FORMAT = 3
 """Of the prepared folder; grows when what an older one holds can no longer stand beside a new one."""
 
 

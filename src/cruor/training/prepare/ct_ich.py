@@ -125,6 +125,7 @@ def _labelled(root: Path, patient: int, row: Record, person: Person) -> Labelled
         age_years=person.age_years,
         sex=person.sex,
         spacing_mm=SPACING_MM,
+        position_mm=number * SPACING_MM,
         known_low_hu=known_low,
         known_high_hu=known_high,
     )

@@ -157,6 +157,7 @@ def read_patient(
             age_years=person.age_years,
             sex=person.sex,
             spacing_mm=spacing,
+            position_mm=number * spacing,
             pixel_spacing_mm=pixel_spacing,
         )
         for number, of_slice in enumerate(labels, start=1)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from cruor.dicom import tags
 from cruor.dicom.choice import MIN_BRAIN_SLICES, choose_series
-from cruor.dicom.instances import Frame, Series, UnreadableError
+from cruor.dicom.instances import Series, UnreadableError
 from cruor.dicom.pixels import read_hu
 from cruor.dicom.studies import find_studies
 from cruor.training.prepare.plan import NotRead, Reading
@@ -40,26 +40,26 @@ def read_series(series: Series, facts: StudyFacts, labels_of: Callable[[str], tu
         facts: of its study.
         labels_of: SOP instance UID -> labels of the slice.
     """
-    read: list[tuple[Frame, NDArray[np.int16]]] = []
+    read: list[tuple[int, NDArray[np.int16]]] = []
     not_read = []
-    for frame in series.frames:
+    for place, frame in enumerate(series.frames):
         try:
-            read.append((frame, read_hu(frame)))
+            read.append((place, read_hu(frame)))
         except UnreadableError as error:
             not_read.append(NotRead(error.name, error.why))
     if not read:
         return Reading(not_read=tuple(not_read))
     slices = tuple(
-        _labelled(series, facts, frame, number, labels_of(frame.instance.sop_instance_uid))
-        for number, (frame, _) in enumerate(read, start=1)
+        _labelled(series, facts, place, number, labels_of(series.frames[place].instance.sop_instance_uid))
+        for number, (place, _) in enumerate(read, start=1)
     )
     return Reading((LabelledStudy(slices, np.stack([hu for _, hu in read])),), tuple(not_read))
 
 
 def _labelled(
-    series: Series, facts: StudyFacts, frame: Frame, number: int, labels: tuple[float, ...]
+    series: Series, facts: StudyFacts, place: int, number: int, labels: tuple[float, ...]
 ) -> LabelledSlice:
-    header = series.header
+    header, frame = series.header, series.frames[place]
     spacing = series.spacing_mm or series.thickness_mm
     return LabelledSlice(
         source=facts.source,
@@ -73,6 +73,7 @@ def _labelled(
         age_years=age_years(tags.text(header, "PatientAge")),
         sex=sex(tags.text(header, "PatientSex")),
         spacing_mm=UNKNOWN if spacing is None else spacing,
+        position_mm=UNKNOWN if series.spacing_mm is None else series.positions_mm[place],
         pixel_spacing_mm=UNKNOWN if frame.pixel_spacing is None else frame.pixel_spacing[0],
     )
 

@@ -57,6 +57,7 @@ SCHEMA = pa.schema(
         ("age_years", pa.float64()),
         ("sex", pa.string()),
         ("spacing_mm", pa.float64()),
+        ("position_mm", pa.float64()),
         ("pixel_spacing_mm", pa.float64()),
         ("known_low_hu", pa.float64()),
         ("known_high_hu", pa.float64()),
@@ -87,6 +88,7 @@ class LabelledSlice:
         age_years: NaN where unknown.
         sex: "F", "M" or "O"; empty where unknown.
         spacing_mm: distance of neighbouring slices, NaN where unknown.
+        position_mm: along the slice normal, NaN where unknown.
         pixel_spacing_mm: distance of neighbouring rows, NaN where unknown.
         known_low_hu, known_high_hu: HU at these ends may be beyond them: the source is a picture of a
             window. NaN where everything is known.
@@ -103,6 +105,7 @@ class LabelledSlice:
     age_years: float = UNKNOWN
     sex: str = ""
     spacing_mm: float = UNKNOWN
+    position_mm: float = UNKNOWN
     pixel_spacing_mm: float = UNKNOWN
     known_low_hu: float = UNKNOWN
     known_high_hu: float = UNKNOWN

@@ -256,7 +256,9 @@ def crossval(experiment: _Experiment, runs: _Runs = Path("runs")) -> None:
         out_of_fold = crossvalidate(experiment, runs)
     except (ExperimentError, SplitError, OSError) as error:
         _stop(str(error))
-    Console().print(crossval_table(out_of_fold.parent))
+    console = Console()
+    # A log has no width of its own; what is broken up cannot be read.
+    (console if console.is_terminal else Console(width=180)).print(crossval_table(out_of_fold.parent))
     typer.echo(out_of_fold)
 
 

@@ -43,6 +43,14 @@ class NoNumbers(BrightBlood):
         return [logits * np.nan, maps]
 
 
+class NoBlood(BrightBlood):
+    """A session whose maps are cold."""
+
+    def run(self, names, feeds):
+        logits, maps = super().run(names, feeds)
+        return [logits, maps * 0]
+
+
 class AnyAlone(BrightBlood):
     """Tells of any hemorrhage alone, and gives no maps."""
 

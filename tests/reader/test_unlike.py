@@ -29,8 +29,8 @@ def test_a_usual_study_is_told_nothing_of() -> None:
 @pytest.mark.parametrize(
     "changes, said",
     [
-        ({"brain_hu": 55.0}, "the brain has 55 HU, 24 to 41 in training"),
-        ({"spread_hu": 15.0}, "its parts differ by 15.0 HU, 4.0 to 12.0 in training"),
+        ({"brain_hu": 55.0}, "the brain has 55 HU, usual 24 to 41"),
+        ({"spread_hu": 15.0}, "its parts differ by 15.0 HU, usual 4.0 to 12.0"),
     ],
 )
 def test_what_is_outside_is_named_with_the_range(changes: dict[str, float], said: str) -> None:

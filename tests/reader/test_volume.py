@@ -32,6 +32,10 @@ def test_a_gap_is_filled_from_both_sides() -> None:
     assert slab_mm(np.array([0.0, 5.0, 15.0, 20.0])).tolist() == [5, 7.5, 7.5, 5]
 
 
+def test_positions_that_differ_by_rounding_are_one_level() -> None:
+    np.testing.assert_allclose(slab_mm(np.array([0.0, 0.05, 5.0, 10.0])).sum(), 15.0, atol=0.1)
+
+
 def test_a_level_imaged_twice_counts_once() -> None:
     once = volume_ml(np.array([100.0, 100.0, 100.0]), np.array([0.0, 5.0, 10.0]))
     twice = volume_ml(np.array([100.0, 90.0, 110.0, 100.0]), np.array([0.0, 5.0, 5.0, 10.0]))

@@ -233,18 +233,24 @@ def test_calibrated_logits_are_those_of_any_hemorrhage() -> None:
     np.testing.assert_allclose(calibrated_logits(slices, calibration), 2 * slices["logit_any"] + 0.5)
 
 
+def placed() -> pd.DataFrame:
+    """Simulated slices of 5 mm."""
+    slices = simulated()
+    return slices.assign(position_mm=slices["number"] * 5.0)
+
+
 class TestAveragedLogits:
     def test_slices_of_complete_series_are_averaged_as_the_reader_does(self) -> None:
-        slices = simulated().assign(spacing_mm=5.0)
+        slices = placed()
         averaged = averaged_logits(slices, 4.0)
         study = next(iter(complete_studies(slices)))
-        positions = study["number"].to_numpy() * 5.0
+        positions = study["position_mm"].to_numpy()
         logits = study[[f"logit_{label}" for label in LABELS]].to_numpy()
         rows = slices.index.get_indexer(study.index)
         np.testing.assert_allclose(averaged[rows], average_along_scan(logits, positions, 4.0))
 
-    def test_where_a_slice_lies_goes_before_its_number(self) -> None:
-        slices = simulated().assign(spacing_mm=5.0)
+    def test_slices_far_from_each_other_stand_for_themselves(self) -> None:
+        slices = placed()
         far = averaged_logits(slices.assign(position_mm=slices["number"] * 100.0), 4.0)
         assert (far[:, 0] == slices["logit_any"]).all()
 
@@ -254,19 +260,20 @@ class TestAveragedLogits:
     def test_single_slices_and_those_of_unknown_spacing_stand_for_themselves(
         self, changes: dict[str, object]
     ) -> None:
-        slices = simulated().assign(spacing_mm=5.0).assign(**changes)
+        slices = placed().assign(**changes)
         assert (averaged_logits(slices, 4.0)[:, 0] == slices["logit_any"]).all()
 
     def test_shuffled_rows_get_the_same_values(self) -> None:
-        slices = simulated().assign(spacing_mm=5.0)
+        slices = placed()
         order = np.random.default_rng(0).permutation(len(slices))
         np.testing.assert_allclose(
             averaged_logits(slices.iloc[order], 4.0), averaged_logits(slices, 4.0)[order]
         )
 
     def test_calibration_is_fitted_to_and_tells_that_reach(self) -> None:
-        slices = simulated().assign(spacing_mm=5.0)
+        slices = placed()
         fitted = fit_slice_calibration(slices)
         assert fitted.reach_mm == REACH_MM
-        alone = fit_slice_calibration(slices.assign(spacing_mm=np.nan))
+        alone = fit_slice_calibration(slices.assign(position_mm=np.nan))
         assert fitted.slope != alone.slope
+        assert alone.reach_mm == 0, "nothing was averaged, so the reader must not"

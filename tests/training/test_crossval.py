@@ -15,10 +15,11 @@ from cruor.training import crossval
 from cruor.training.crossval import crossvalidate
 from cruor.training.data import Heads
 from cruor.training.experiment import Experiment, ExperimentError
-from cruor.training.prepare.store import LABELS, read_index
+from cruor.training.prepare.store import LABELS, read_index, write_prepared
 from cruor.training.run import LOGIT_COLUMNS
 from cruor.training.runs import LEFT_OUT
-from tests.training.samples import prepare_some, saved, tiny_experiment
+from cruor.training.splits import SplitError
+from tests.training.samples import prepare_some, saved, study, tiny_experiment
 
 pytestmark = pytest.mark.filterwarnings("ignore:::lightning")
 
@@ -94,6 +95,18 @@ class TestLeavingSourcesOut:
         wrong = replace(experiment, data=replace(experiment.data, leave_out=(("rsna",),)))
         with pytest.raises(ExperimentError, match="no slice of the data is of source 'rsna'"):
             crossvalidate(saved(wrong, tmp_path), tmp_path)
+        assert not watched.taught
+
+    def test_a_patient_of_two_sources_is_named_before_anything_is_trained(
+        self, watched: Watched, prepared: Path, tmp_path: Path
+    ) -> None:
+        prepare_some(tmp_path / "rsna-train", source="rsna-train")
+        same = study("rsna-1", (False, True), source="rsna-sample", patient="patient of ct-ich-01")
+        write_prepared([same], tmp_path / "rsna-sample")
+        plain = tiny_experiment(prepared, tmp_path / "rsna-train", tmp_path / "rsna-sample")
+        shared = replace(plain, data=replace(plain.data, leave_out=(("ct-ich",),)))
+        with pytest.raises(SplitError, match="ct-ich-01"):
+            crossvalidate(saved(shared, tmp_path), tmp_path)
         assert not watched.taught
 
 

@@ -78,6 +78,8 @@ def test_a_value_that_would_fail_or_do_nothing_hours_later_is_named(
     ("data", "said"),
     [
         ("{folders: [a, a]}", "one stands there twice"),
+        ("{folders: [a], leave_out: [[]]}", "leave_out: each group names sources"),
+        ("{folders: [a], leave_out: [[x, y], [y]]}", "no source stands twice"),
         ("{folders: [a], split: s.csv, validation_side: x, test_side: x}", "are both 'x'"),
     ],
 )

@@ -86,5 +86,19 @@ class TestPixelLoss:
         blood[0, 0, 4, 12] = 0.0
         assert gradient(blood, PixelLoss)[0, 0, 0] == 0
 
+    @pytest.mark.parametrize("side, share", [(8, 0.3), (2, 1.0)])
+    def test_a_positive_slice_whose_drawing_is_faint_or_too_small_is_not_asked(
+        self, side: int, share: float
+    ) -> None:
+        blood = torch.zeros(1, 1, 64, 64)
+        blood[0, 0, 4 : 4 + side, 4 : 4 + side] = share
+        assert (gradient(blood, PixelLoss) == 0).all()
+
+    def test_cells_near_faint_blood_are_not_asked(self) -> None:
+        blood = drawn_in_a_corner()
+        blood[0, 0, 50:60, 50:60] = 0.3
+        asked = gradient(blood, PixelLoss)[0]
+        assert (asked[2:, 2:] == 0).all() and asked[0, 0] < 0 and asked[3, 0] > 0
+
     def test_it_has_no_weights_of_its_own(self) -> None:
         assert not list(PixelLoss().parameters())

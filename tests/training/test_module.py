@@ -63,12 +63,13 @@ class TestSliceModule:
         asked: list[float] = []
 
         def noted(*batch: object) -> tuple[object, ...]:
-            asked.append(batch[3])  # type: ignore[arg-type]
+            asked.append(batch[4])  # type: ignore[arg-type]
             return batch[:3]
 
-        monkeypatch.setattr("cruor.training.module.paste_blood", noted)
+        monkeypatch.setattr("cruor.training.module.paste_within_sources", noted)
         pasted = replace(TINY, augmentation=replace(TINY.augmentation, pasted=0.4))
         module = SliceModule(pasted, steps_per_epoch=1)
         monkeypatch.setattr(module, "log", lambda *_, **__: None)
-        module.training_step((torch.zeros(2, 1, 64, 64), torch.zeros(2, 6), torch.zeros(2, 1, 64, 64)), 0)
+        nothing = torch.zeros(2, 1, 64, 64)
+        module.training_step((nothing, torch.zeros(2, 6), nothing, torch.zeros(2)), 0)
         assert asked == [0.4]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from cruor.training import pasting
-from cruor.training.pasting import paste_blood
+from cruor.training.pasting import paste_blood, paste_within_sources
 
 SIDE = 96
 BRAIN_HU, BLOOD_HU, BONE_HU = 32.0, 68.0, 80.0
@@ -122,3 +122,20 @@ def test_without_drawn_blood_in_the_batch_nothing_changes(label: float, drawn: f
     labels[0, 0], blood[0] = label, drawn
     changed = paste_blood(hu, labels, blood, 1.0)
     assert all(torch.equal(before, after) for before, after in zip((hu, labels, blood), changed, strict=True))
+
+
+class TestWithinSources:
+    def test_slices_of_a_source_without_drawn_blood_stay_as_they_are(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(pasting, "BLOOD_SHARE", 1.0)
+        hu, labels, blood = batch()
+        source = (torch.arange(len(hu)) >= 7).long()  # the bleed is of source 0
+        changed, changed_labels, _ = paste_within_sources(hu, labels, blood, source, 1.0)
+        assert (changed_labels[:7, 0] == 1).all()
+        assert torch.equal(changed[7:], hu[7:]) and torch.equal(changed_labels[7:], labels[7:])
+
+    def test_a_share_of_nothing_draws_no_chance(self) -> None:
+        before = torch.get_rng_state()
+        paste_within_sources(*batch(), torch.zeros(13), 0.0)
+        assert torch.equal(torch.get_rng_state(), before)

@@ -31,7 +31,7 @@ from cruor.training.experiment import (
 )
 from cruor.training.export import TEST_ORIGIN, BundleName, export_run
 from cruor.training.graph import store_in_8_bit
-from cruor.training.loading import HeadsData
+from cruor.training.loading import HeadsData, without_tiny_batch
 from cruor.training.module import SliceModule
 from cruor.training.prepare.store import write_prepared
 from cruor.training.run import (
@@ -220,6 +220,12 @@ class TestDrawing:
         first, second = data.epoch_rows(0), data.epoch_rows(1)
         assert sorted(first) == sorted(second)
         assert first.tolist() != second.tolist()
+
+    @pytest.mark.parametrize(
+        "slices, kept", [(4, 4), (32, 32), (47, 32), (48, 48), (64, 64), (65, 64), (10, 10)]
+    )
+    def test_a_last_batch_of_under_half_the_size_is_left_out(self, slices: int, kept: int) -> None:
+        assert len(without_tiny_batch(np.arange(slices), 32)) == kept
 
     def test_balanced_validation_has_as_many_slices_of_each_kind(self, experiment: Experiment) -> None:
         heads = load_heads(experiment.data, experiment.input)

@@ -24,6 +24,7 @@ from cruor.training.runs import (
     EXPERIMENT_FILE,
     FINISHED_FILE,
     HELD_OUT,
+    LEFT_OUT,
     MADE_BY_FILE,
     METRICS_FILE,
     OUT_OF_FOLD,
@@ -110,6 +111,21 @@ class TestReadRun:
         told = read_run(folder)
         assert told.state == "goes on if run again"
         assert told.roc_auc is None
+
+    def test_a_cross_validation_that_leaves_sources_out_is_done_when_they_are_scored(
+        self, tmp_path: Path
+    ) -> None:
+        plain = tiny_experiment(Path("prepared"), code="folds")
+        leaving = replace(plain, data=replace(plain.data, leave_out=(("ct-ich",),)))
+        folder = written(leaving, tmp_path)
+        for name in ("fold0", "fold1", "without-ct-ich"):
+            (folder / name).mkdir()
+            (folder / name / ENERGY_FILE).write_text('{"kwh": 0.5, "kg_co2e": 0.1, "seconds": 60}')
+        scored().to_parquet(folder / OUT_OF_FOLD)
+        assert read_run(folder).state == "goes on if run again"
+        scored().to_parquet(folder / LEFT_OUT)
+        told = read_run(folder)
+        assert (told.state, told.seconds) == ("cross-validated", 180)
 
     def test_folds_are_counted_until_all_are_there(self, tmp_path: Path) -> None:
         folder = written(tiny_experiment(Path("prepared"), code="folds"), tmp_path)

@@ -132,7 +132,7 @@ class VolumeFit:
 
 @dataclass(frozen=True)
 class UsualRange:
-    """Between which values a measure of a study (`reader.unlike`) lay in the training."""
+    """Between which values a measure (`reader.unlike`) of the training's studies lay, and a little beyond."""
 
     name: str
     low: float
@@ -180,7 +180,7 @@ class Manifest:
         terms: what the weights may be used for.
         untried: what the model has not been tried on.
         map_kind: what the map is: Grad-CAM, up to a constant, or the probability of blood by cell, from which
-            the slice's probability is pooled.
+            half of the slice's logit is pooled.
         volume: None where the map tells none.
         usual: what studies of the training look like; a study outside says so.
     """

@@ -9,6 +9,9 @@ from pathlib import Path
 from cruor.bundle.manifest import BundleError, Manifest, OperatingPoint, read_manifest, write_manifest
 from cruor.bundle.model import CARD_FILE, MANIFEST_FILE, MODEL_FILE
 
+OF_ONE_PREVALENCE = ("study.brier", "study.share_with_hemorrhage")
+"""Figures that hold at the prevalence of the fit alone; a bundle for another one leaves them out."""
+
 
 def at_prevalence(manifest: Manifest, prevalence: float) -> Manifest:
     """Shift the study probability to another prevalence; decisions stay what they were.
@@ -45,7 +48,8 @@ def at_prevalence(manifest: Manifest, prevalence: float) -> Manifest:
         "fitted_at_prevalence": manifest.made_by.get("fitted_at_prevalence", before),
     }
     version = f"{manifest.version.partition('+')[0]}+prevalence.{prevalence:g}"
-    return replace(manifest, study_head=head, rules=rules, version=version, made_by=made_by)
+    figures = tuple(one for one in manifest.figures if not one.name.startswith(OF_ONE_PREVALENCE))
+    return replace(manifest, study_head=head, rules=rules, version=version, made_by=made_by, figures=figures)
 
 
 def write_at_prevalence(bundle: Path, prevalence: float, folder: Path) -> Manifest:
@@ -62,8 +66,8 @@ def write_at_prevalence(bundle: Path, prevalence: float, folder: Path) -> Manife
     card = (bundle / CARD_FILE).read_text(encoding="utf-8") if (bundle / CARD_FILE).exists() else ""
     note = (
         f"**{manifest.name} {manifest.version}:** study probabilities are for a prevalence of {prevalence:g} "
-        "(`cruor calibrate`). Thresholds moved along, so sensitivity and specificity below still hold; the "
-        "thresholds below are those before.\n\n"
+        "(`cruor calibrate`). Thresholds moved along, so sensitivity and specificity below still hold; "
+        "thresholds, Brier score and reliability curve below are those before.\n\n"
     )
     (folder / CARD_FILE).write_text(note + card, encoding="utf-8")
     write_manifest(manifest, folder / MANIFEST_FILE)  # last: a folder that has it is complete

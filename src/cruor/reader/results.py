@@ -76,7 +76,7 @@ class StudyResult:
         map_scale: the value of `SliceResult.map` shown as the hottest colour, one for the bundle.
         map_kind: what `SliceResult.map` is.
         blood_volume: an estimate; None unless DECIDED by a bundle that tells it, on slices whose place and
-            pixel size are known.
+            pixel size are known, and with a cell of blood on a map.
         unread: slices and files of the chosen series that could not be read; each is named in the notes.
         bundle: "name version" of the bundle that read it.
         seconds: from the first byte of the series to the decision.

@@ -217,7 +217,8 @@ def _blood_volume(series: Series, slices: list[SliceResult], bundle: Bundle) -> 
         if spacing is None or one.map is None:
             return None
         areas.append(blood_area_mm2(one.map, one.box.size, spacing))
-    return estimate(volume_ml(np.array(areas), np.array([one.position_mm for one in slices])), fit)
+    raw_ml = volume_ml(np.array(areas), np.array([one.position_mm for one in slices]))
+    return estimate(raw_ml, fit) if raw_ml > 0 else None  # a range of nothing to nothing was never measured
 
 
 def _damaged_of(series: Series, study: Study) -> int:

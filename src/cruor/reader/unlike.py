@@ -10,9 +10,9 @@ from cruor.bundle.manifest import UsualRange
 from cruor.dicom.head import Inside, has_brain
 
 WORDS = {
-    "brain_hu": "the brain has {value:.0f} HU, {low:.0f} to {high:.0f} in training",
-    "spread_hu": "its parts differ by {value:.1f} HU, {low:.1f} to {high:.1f} in training",
-    "brain_share": "{value:.0%} of the skull's inside looks like brain, {low:.0%} to {high:.0%} in training",
+    "brain_hu": "the brain has {value:.0f} HU, usual {low:.0f} to {high:.0f}",
+    "spread_hu": "its parts differ by {value:.1f} HU, usual {low:.1f} to {high:.1f}",
+    "brain_share": "{value:.0%} of the skull's inside looks like brain, usual {low:.0%} to {high:.0%}",
 }
 """What is measured, and how it is told."""
 
@@ -30,7 +30,7 @@ def measure(slices: Sequence[Inside]) -> dict[str, float]:
 
 
 def what_is_unlike(slices: Sequence[Inside], usual: Sequence[UsualRange]) -> str | None:
-    """What lies outside the ranges of the training, in one clause; None where nothing does."""
+    """What lies outside the usual ranges, in one clause; None where nothing does."""
     found = measure(slices)
     outside = [
         WORDS[one.name].format(value=found[one.name], low=one.low, high=one.high)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cruor.bundle.manifest import VolumeFit
+from cruor.dicom.geometry import SAME_LEVEL_MM
 
 BLOOD = 0.5
 """A cell counts as blood from this probability on."""
@@ -56,10 +57,12 @@ def slab_mm(positions_mm: NDArray[np.float64]) -> NDArray[np.float64]:
     Returns:
         mm, (slices,); 0 where there is one position alone.
     """
-    levels, level_of, count = np.unique(positions_mm, return_inverse=True, return_counts=True)
-    if len(levels) < 2:
+    starts = np.concatenate([[True], np.diff(positions_mm) >= SAME_LEVEL_MM])
+    level_of = np.cumsum(starts) - 1
+    count = np.bincount(level_of)
+    if len(count) < 2:
         return np.zeros(len(positions_mm))
-    gaps = np.diff(levels)
+    gaps = np.diff(positions_mm[starts])
     reach = (np.concatenate([gaps[:1], gaps]) + np.concatenate([gaps, gaps[-1:]])) / 2
     return np.asarray((reach / count)[level_of])
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -45,7 +44,8 @@ def fit_slice_calibration(out_of_fold: pd.DataFrame) -> SliceCalibration:
     slices with hemorrhage as without (section 2.3).
     """
     slopes, intercepts = [], []
-    averaged = averaged_logits(out_of_fold, REACH_MM)
+    reach_mm = REACH_MM if _placed(out_of_fold).any() else 0.0
+    averaged = averaged_logits(out_of_fold, reach_mm)
     for place, label in enumerate(outputs_of(out_of_fold)):
         known = out_of_fold[label].notna().to_numpy()
         target, logit = out_of_fold.loc[known, label].to_numpy() == 1, averaged[known, place, None]
@@ -56,7 +56,7 @@ def fit_slice_calibration(out_of_fold: pd.DataFrame) -> SliceCalibration:
         fitted = LogisticRegression(C=100.0, class_weight="balanced").fit(logit, target)
         slopes.append(float(fitted.coef_[0, 0]))
         intercepts.append(float(fitted.intercept_[0]))
-    return SliceCalibration(tuple(slopes), tuple(intercepts), REACH_MM)
+    return SliceCalibration(tuple(slopes), tuple(intercepts), reach_mm)
 
 
 def averaged_logits(slices: pd.DataFrame, reach_mm: float) -> NDArray[np.float64]:
@@ -67,20 +67,19 @@ def averaged_logits(slices: pd.DataFrame, reach_mm: float) -> NDArray[np.float64
     """
     logits = slices[[f"logit_{output}" for output in outputs_of(slices)]].to_numpy(dtype=np.float64)
     averaged: NDArray[np.float64] = logits.copy()
-    numbered = slices.assign(row_number=np.arange(len(slices)), position_mm=_positions_mm(slices))
-    placed = numbered[numbered["complete_series"].astype(bool) & numbered["position_mm"].notna()]
-    for _, study in placed.groupby(["source", "study_instance_uid"]):
+    numbered = slices.assign(row_number=np.arange(len(slices)))
+    for _, study in numbered[_placed(slices)].groupby(["source", "study_instance_uid"]):
         rows = study["row_number"].to_numpy()
         positions = study["position_mm"].to_numpy(dtype=np.float64)
         averaged[rows] = average_along_scan(logits[rows], positions, reach_mm)
     return averaged
 
 
-def _positions_mm(slices: pd.DataFrame) -> Any:
-    """Where each slice lies; by its number in tables from before the column, NaN where nothing is known."""
-    if "position_mm" in slices:
-        return slices["position_mm"]
-    return slices["number"] * slices["spacing_mm"] if "spacing_mm" in slices else np.nan
+def _placed(slices: pd.DataFrame) -> NDArray[np.bool_]:
+    """Slices of complete series whose place along the scan is known, (slices,)."""
+    if "position_mm" not in slices:
+        return np.zeros(len(slices), dtype=bool)
+    return np.asarray(slices["complete_series"].astype(bool) & slices["position_mm"].notna())
 
 
 def fit_study_head(out_of_fold: pd.DataFrame, calibration: SliceCalibration) -> StudyHead:

@@ -77,6 +77,8 @@ def _groups(data: DataSettings, index: pd.DataFrame) -> Iterator[Part]:
         held_out = index["source"].isin(group)
         if held_out.all():
             raise ExperimentError(f"leave_out: without {name} there is nothing to train on")
+        # Now, not after hours: a patient may stand in several sources.
+        check_no_patient_on_two_sides(index, np.flatnonzero(~held_out), np.flatnonzero(held_out))
         yield Part(f"without-{name}", {"left_out": name}, np.flatnonzero(held_out))
 
 

@@ -205,6 +205,19 @@ class SliceDataset(Dataset[tuple[Tensor, Tensor, Tensor]]):
         return hu, labels, torch.from_numpy(crop.drawn.astype(np.float32) / 255)[None]
 
 
+class TrainingDataset(Dataset[tuple[Tensor, Tensor, Tensor, Tensor]]):
+    """Rows of `Heads` as HU, labels and blood (see `SliceDataset`), and the number of the slice's source."""
+
+    def __init__(self, heads: Heads, rows: NDArray[np.int64]) -> None:
+        self.slices, self.sources = SliceDataset(heads, rows), pd.factorize(heads.index["source"])[0][rows]
+
+    def __len__(self) -> int:
+        return len(self.slices)
+
+    def __getitem__(self, item: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        return *self.slices[item], torch.tensor(self.sources[item])
+
+
 class ValidationDataset(Dataset[tuple[Tensor, Tensor, Tensor]]):
     """Rows of `Heads` as HU (1, s, s), labels (6,), and whether the row is of the balanced ones, bool."""
 

@@ -74,7 +74,7 @@ class TrainingSettings:
         batch_size: slices a forward pass, on each device.
         accumulate_batches: so many batches make one step of the optimizer.
         optimizer, learning_rate, momentum, weight_decay: momentum is SGD's.
-        head_rate: what stands behind a network's `backbone` learns so many times as fast: it begins with
+        head_rate: what stands behind a network's pretrained part learns so many times as fast: it begins with
             random weights.
         scheduler: `step` multiplies the rate by `step_factor` every `step_epochs` epochs; `one-cycle` and
             `cosine` go by steps over the whole run; `constant` leaves it.
@@ -158,7 +158,7 @@ class AugmentationSettings:
         noise_hu: upper end of the standard deviation of added noise.
         blur: share of slices that are smoothed, as thick slices and JPEG do.
         mirror, upside_down: share of slices that are turned left to right, top to bottom.
-        pasted: share of slices without hemorrhage that get blood drawn in another slice, painted blood, or a
+        pasted: share of slices without hemorrhage that get blood drawn in another slice of their source, or a
             patch that is none (`pasting.paste_blood`).
     """
 
@@ -261,6 +261,10 @@ def _check_data(experiment: Experiment, path: Path) -> None:
     data = experiment.data
     if len(set(data.folders)) < len(data.folders):
         raise ExperimentError(f"{path}: data: folders: one stands there twice")
+    left_out = [source for group in data.leave_out for source in group]
+    if not all(data.leave_out) or len(set(left_out)) < len(left_out):
+        wanted = "each group names sources, and no source stands twice"
+        raise ExperimentError(f"{path}: data: leave_out: {wanted}")
     if data.split and data.validation_side and data.validation_side == data.test_side:
         raise ExperimentError(f"{path}: data: validation_side and test_side are both {data.test_side!r}")
 

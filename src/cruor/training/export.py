@@ -67,10 +67,10 @@ from cruor.training.runs import (
     FINISHED_FILE,
     LEFT_OUT,
     MADE_BY_FILE,
-    OUT_OF_FOLD,
     PREDICTIONS_FILE,
     TEST,
     VALIDATION,
+    crossvalidation_files,
 )
 from cruor.training.usual import usual_ranges
 from cruor.training.volume_fit import fit_volume
@@ -112,8 +112,10 @@ NETWORK_WORDS = {
 }
 """What a card says of each network of `networks/`."""
 
+OTHER_HOSPITALS = "other hospitals at all"
 UNTRIED = (
-    "scanners and reconstructions other than those of the sources above, and other hospitals at all",
+    "scanners and reconstructions other than those of the sources above",
+    OTHER_HOSPITALS,
     "children, except for a few in ct-ich",
     "after surgery, with drains or metal; old and chronic blood on its own",
     "contrast-enhanced CT, bone kernels, slices thinner than 2.5 mm",
@@ -141,6 +143,7 @@ class Evidence:
         default, default_why: the rule to use, and why.
         seen: every slice that the bundle was made from.
         origin: of the figures, in words.
+        fitted_on: slices with logits that calibration and head were fitted on.
         left_out: slices of sources that networks of the same experiment never saw, with logits; None where
             there are none.
     """
@@ -155,6 +158,7 @@ class Evidence:
     default_why: str
     seen: pd.DataFrame
     origin: str
+    fitted_on: pd.DataFrame
     left_out: pd.DataFrame | None = None
 
 
@@ -176,6 +180,7 @@ def evidence_of_folds(out_of_fold: pd.DataFrame) -> Evidence:
         default_why=explain_default(studies, calls, default, "cross-validated"),
         seen=out_of_fold,
         origin=OUT_OF_FOLD_ORIGIN,
+        fitted_on=out_of_fold,
     )
 
 
@@ -206,6 +211,7 @@ def evidence_of_sides(predictions: pd.DataFrame, index: pd.DataFrame) -> Evidenc
         default_why=explain_default(fitted_on, chosen, default, "validation"),
         seen=index,
         origin=TEST_ORIGIN,
+        fitted_on=validation,
     )
 
 
@@ -223,16 +229,18 @@ def export_run(run: Path, folder: Path, bundle: BundleName, store: WeightStore =
         ExperimentError: the run was not trained to its end, or nothing was measured.
     """
     experiment = load_experiment(run / EXPERIMENT_FILE)
-    measured_by = (PREDICTIONS_FILE, "train") if experiment.data.split else (OUT_OF_FOLD, "crossval")
-    for file, command in ((FINISHED_FILE, "train"), measured_by):
+    measured_by = [(file, "crossval") for file in crossvalidation_files(experiment)]
+    if experiment.data.split:
+        measured_by = [(PREDICTIONS_FILE, "train")]
+    for file, command in ((FINISHED_FILE, "train"), *measured_by):
         if not (run / file).exists():
             raise ExperimentError(f"{run}: no {file}; run `cruor {command}` on the experiment first")
     heads = load_heads(experiment.data, experiment.input)
-    table = pd.read_parquet(run / measured_by[0])
+    table = pd.read_parquet(run / measured_by[0][0])
     check_measurable(table, run)
     evidence = evidence_of_sides(table, heads.index) if experiment.data.split else evidence_of_folds(table)
     check_calibration(evidence.calibration, table, run)
-    if (run / LEFT_OUT).exists():
+    if not experiment.data.split and experiment.data.leave_out:
         evidence = replace(evidence, left_out=pd.read_parquet(run / LEFT_OUT))
     network = load_network(experiment, run)
     folder.mkdir(parents=True, exist_ok=True)
@@ -333,11 +341,11 @@ def make_manifest(
         data=tuple(data_sources(evidence.seen)),
         terms=strictest_terms(evidence.seen),
         figures=tuple(measured(figures)),
-        untried=UNTRIED,
+        untried=tuple(one for one in UNTRIED if evidence.left_out is None or one != OTHER_HOSPITALS),
         made_by=made_by,
         digest=hashlib.sha256(model.read_bytes()).hexdigest(),
         map_kind=map_kind,
-        volume=fit_volume(evidence.slices),
+        volume=fit_volume(evidence.fitted_on),
         usual=usual_ranges(experiment.data),
     )
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from cruor.training.data import Heads, SliceDataset, ValidationDataset, draw_epoch
+from cruor.training.data import Heads, TrainingDataset, ValidationDataset, draw_epoch
 from cruor.training.experiment import Experiment
 
 Slices = Dataset[tuple[Tensor, Tensor, Tensor]]
@@ -45,9 +45,10 @@ class HeadsData(lightning.LightningDataModule):
         else:
             drawn = draw_epoch(any_label, self.rows, ratio, self.settings.seed * 1000)
             rows = np.random.default_rng(seed).permutation(drawn)
-        return without_tiny_batch(rows, self.settings.batch_size)
+        of_all_devices = self.settings.batch_size * self.settings.devices * self.settings.nodes
+        return without_tiny_batch(rows, of_all_devices)
 
-    def train_dataloader(self) -> DataLoader[tuple[Tensor, Tensor, Tensor]]:
+    def train_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
         """This device's part of the epoch."""
         epoch, rank, devices = 0, 0, 1
         if self.trainer is not None:
@@ -59,7 +60,7 @@ class HeadsData(lightning.LightningDataModule):
         rows = self.epoch_rows(epoch)
         mine = rows[: len(rows) // devices * devices][rank::devices]
         seed = (self.settings.seed * 1000 + epoch) * devices + rank
-        return SeededLoader(SliceDataset(self.heads, mine), seed, self.settings.batch_size, self.workers)
+        return SeededLoader(TrainingDataset(self.heads, mine), seed, self.settings.batch_size, self.workers)
 
     def val_dataloader(self) -> Any:
         """The validation side in order; nothing where there is none."""
@@ -87,14 +88,14 @@ def _to_gpu(workers: int) -> bool:
     return workers > 0 and torch.cuda.is_available()
 
 
-class SeededLoader(DataLoader[tuple[Tensor, Tensor, Tensor]]):
+class SeededLoader(DataLoader[tuple[Tensor, ...]]):
     """Seeds torch, which augmentation and dropout draw from, whenever it starts.
 
     Not when it is made: each start draws a number, and Lightning starts the loader of an unbroken run's
     later epochs twice, that of a resumed epoch once.
     """
 
-    def __init__(self, slices: SliceDataset, seed: int, batch_size: int, workers: int) -> None:
+    def __init__(self, slices: TrainingDataset, seed: int, batch_size: int, workers: int) -> None:
         super().__init__(slices, batch_size, num_workers=workers, pin_memory=_to_gpu(workers))
         self.seed = seed
 

@@ -52,12 +52,13 @@ class PixelLoss(nn.Module):
     """Teaches a map of blood cell by cell, by the drawn blood.
 
     A cell is 1 from a twentieth of it drawn on, since most drawings fill less than two cells; for the same
-    reason such cells weigh much. In a drawn slice, cells without any drawn blood near are 0; those between
-    are not asked, nor is a positive slice without a drawing: the drawings are a machine's and miss thin
-    blood. Every cell of a negative slice is 0.
+    reason such cells weigh much. In a drawn slice, cells without any drawn blood near, faint blood included,
+    are 0; those between are not asked. A positive slice without a cell that is 1 is not asked at all, be it
+    that nothing was drawn, or that what was is too small: the drawings are a machine's and miss thin blood.
+    Every cell of a negative slice is 0.
     """
 
-    DRAWN, CELL = 0.5, 0.05
+    DRAWN, AWAY, CELL = 0.5, 0.1, 0.05
     WEIGHT_DRAWN, WEIGHT_AWAY = 20.0, 0.5
 
     def forward(self, maps: Tensor, blood: Tensor) -> Tensor:
@@ -67,13 +68,14 @@ class PixelLoss(nn.Module):
             maps: (n, h, w) logits.
             blood: (n, 1, s, s) in 0..1; all 0 in negative slices, below 0 where nothing is known.
         """
-        rows, columns = maps.shape[-2:]
-        known = (blood.amin((1, 2, 3)) >= 0)[:, None, None]
-        negative = (blood.amax((1, 2, 3)) == 0)[:, None, None]
-        share = nn.functional.adaptive_avg_pool2d((blood >= self.DRAWN).float(), (rows, columns))
-        near = nn.functional.max_pool2d(share, 3, stride=1, padding=1)[:, 0]
-        target = (share[:, 0] >= self.CELL).float()
-        weight = target * self.WEIGHT_DRAWN + (near == 0).float() * self.WEIGHT_AWAY
-        weight = torch.where(negative, 1.0, weight) * known
+        cells = (maps.shape[-2], maps.shape[-1])
+        negative = (blood.abs().amax((1, 2, 3)) == 0)[:, None, None]
+        share = nn.functional.adaptive_avg_pool2d((blood >= self.DRAWN).float(), cells)[:, 0]
+        faint = nn.functional.adaptive_max_pool2d(blood, cells)
+        near = nn.functional.max_pool2d(faint, 3, stride=1, padding=1)[:, 0]
+        target = (share >= self.CELL).float()
+        weight = target * self.WEIGHT_DRAWN + (near < self.AWAY).float() * self.WEIGHT_AWAY
+        drawn = target.amax((1, 2), keepdim=True) > 0
+        weight = torch.where(negative, 1.0, weight * drawn)
         losses = nn.functional.binary_cross_entropy_with_logits(maps, target, reduction="none")
         return (losses * weight).sum() / weight.sum().clamp(min=1)

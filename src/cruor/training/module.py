@@ -14,7 +14,8 @@ from cruor.training.data import augment, channels_of
 from cruor.training.experiment import Experiment, ExperimentError, TrainingSettings
 from cruor.training.losses import masked_loss
 from cruor.training.networks import build_network
-from cruor.training.pasting import paste_blood
+from cruor.training.networks.first_weights import BACKBONES
+from cruor.training.pasting import paste_within_sources
 from cruor.training.prepare.store import LABELS
 
 
@@ -63,10 +64,12 @@ class SliceModule(lightning.LightningModule):
         logits, maps = self.network.logits_and_maps(channels)
         return logits, maps
 
-    def training_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_index: int) -> Tensor:
+    def training_step(self, batch: tuple[Tensor, Tensor, Tensor, Tensor], batch_index: int) -> Tensor:
         """Loss of a batch, augmented: of the labels, and of the map where it is asked for."""
-        hu, labels, blood = batch
-        hu, labels, blood = paste_blood(hu, labels, blood, self.experiment.augmentation.pasted)
+        hu, labels, blood, source = batch
+        hu, labels, blood = paste_within_sources(
+            hu, labels, blood, source, self.experiment.augmentation.pasted
+        )
         hu, blood = augment(hu, blood, self.experiment.augmentation, self.experiment.input.bounds_hu)
         logits, maps = self(hu)
         loss = masked_loss(logits.float(), labels[:, self.asked])
@@ -108,14 +111,14 @@ class SliceModule(lightning.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": by_step}
 
 
-BACKBONE_PREFIX = "network.backbone."
+PRETRAINED_PREFIXES = tuple(f"network.{name}." for name in BACKBONES)
 
 
 def _groups(module: nn.Module, settings: TrainingSettings) -> list[dict[str, Any]]:
-    """What is not frozen: the backbone, and the rest at its own rate."""
+    """What is not frozen: what is pretrained elsewhere, and the rest at its own rate."""
     learned = [(name, one) for name, one in module.named_parameters() if one.requires_grad]
-    backbone = [one for name, one in learned if name.startswith(BACKBONE_PREFIX)]
-    rest = [one for name, one in learned if not name.startswith(BACKBONE_PREFIX)]
+    backbone = [one for name, one in learned if name.startswith(PRETRAINED_PREFIXES)]
+    rest = [one for name, one in learned if not name.startswith(PRETRAINED_PREFIXES)]
     rate = settings.learning_rate
     if settings.head_rate == 1:  # one group, as runs from before this setting have it
         return [{"params": [one for _, one in learned], "lr": rate}]

@@ -27,6 +27,23 @@ LEAST_SHARE = 0.0004
 """Share of a crop below which blood is too small to be seen: the slice is left as it was."""
 
 
+def paste_within_sources(
+    hu: Tensor, labels: Tensor, blood: Tensor, source: Tensor, share: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """`paste_blood` for slices of each source, (n,), among themselves.
+
+    Sources differ in grain: a patch of another one would be told by its grain, and blood that belongs where
+    it lies would look unlike it.
+    """
+    if share == 0:  # draws no chance: older experiments keep their numbers
+        return hu, labels, blood
+    hu, labels, blood = hu.clone(), labels.clone(), blood.clone()
+    for one in torch.unique(source):
+        own = torch.nonzero(source == one)[:, 0]
+        hu[own], labels[own], blood[own] = paste_blood(hu[own], labels[own], blood[own], share)
+    return hu, labels, blood
+
+
 def paste_blood(hu: Tensor, labels: Tensor, blood: Tensor, share: float) -> tuple[Tensor, Tensor, Tensor]:
     """Put blood, or a decoy, into a share of the slices without hemorrhage of a batch.
 

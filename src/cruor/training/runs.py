@@ -24,7 +24,7 @@ PREDICTIONS_FILE = "predictions.parquet"
 FINISHED_FILE = "finished.json"
 
 OUT_OF_FOLD, LEFT_OUT, HELD_OUT = "out_of_fold.parquet", "left_out.parquet", "held_out.parquet"
-"""Of a cross-validated run: all folds', and one fold's in its folder `fold<number>`."""
+"""Of a cross-validated run: all folds', all sources' that were left out, and one network's in its folder."""
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 """What a side of the split is used for; an experiment says which side is which."""
@@ -96,10 +96,11 @@ def read_run(folder: Path) -> RunSummary:
         raise RunError(str(error)) from error
     look = _Look(folder)
     folds = sorted(folder.glob("fold[0-9]*"))
-    sizes = [look.mapping(place / FINISHED_FILE) for place in (folder, *folds)]
+    networks = (folder, *folds, *sorted(folder.glob("without-*")))
+    sizes = [look.mapping(place / FINISHED_FILE) for place in networks]
     size = next((one for one in sizes if one), {})
     made_by = look.mapping(folder / MADE_BY_FILE)
-    energy = [one for one in (look.mapping(place / ENERGY_FILE) for place in (folder, *folds)) if one]
+    energy = [one for one in (look.mapping(place / ENERGY_FILE) for place in networks) if one]
     network = experiment.network
     return RunSummary(
         code=folder.name,
@@ -233,8 +234,13 @@ def roc_auc(labels: pd.Series, scores: pd.Series) -> float | None:
     return (ranks - positive * (positive + 1) / 2) / (positive * negative)
 
 
+def crossvalidation_files(experiment: Experiment) -> tuple[str, ...]:
+    """What a finished cross-validation of the experiment has written."""
+    return (OUT_OF_FOLD, LEFT_OUT) if experiment.data.leave_out else (OUT_OF_FOLD,)
+
+
 def _state(experiment: Experiment, folder: Path, folds_begun: bool) -> str:
-    crossvalidated = (folder / OUT_OF_FOLD).exists()
+    crossvalidated = all((folder / file).exists() for file in crossvalidation_files(experiment))
     finished = (folder / (PREDICTIONS_FILE if experiment.data.split else FINISHED_FILE)).exists()
     done = [("finished", finished), ("cross-validated", crossvalidated)]
     begun = (folder / METRICS_FILE).exists() or not folds_begun  # by `cruor train`

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +22,10 @@ MARGIN = 0.1
 """Share of the range that is added at either end: the next study may lie a little outside."""
 
 
+SHARES = ("brain_share",)
+"""Measures that are shares: their range ends at 1."""
+
+
 def usual_ranges(data: DataSettings) -> tuple[UsualRange, ...]:
     """Lowest and highest of each measure over the complete series of the prepared folders, with a margin."""
     measured = pd.DataFrame(
@@ -32,13 +37,15 @@ def usual_ranges(data: DataSettings) -> tuple[UsualRange, ...]:
     for name in MEASURES:
         low, high = float(measured[name].min()), float(measured[name].max())
         margin = MARGIN * (high - low)
-        ranges.append(UsualRange(name, low - margin, high + margin))
+        most = 1.0 if name in SHARES else math.inf
+        ranges.append(UsualRange(name, low - margin, min(high + margin, most)))
     return tuple(ranges)
 
 
 def _of_folder(folder: Path, data: DataSettings) -> Iterator[dict[str, float]]:
     index = read_index(folder)
-    used = index[index["complete_series"] & ~index["patient_id"].isin(data.left_out_patients)]
+    labelled = index["complete_series"] & index["any"].notna()
+    used = index[labelled & ~index["patient_id"].isin(data.left_out_patients)]
     for _, study in used.groupby("study_instance_uid"):
         spacing = float(study["pixel_spacing_mm"].iloc[0])
         known = None if np.isnan(spacing) else (spacing, spacing)

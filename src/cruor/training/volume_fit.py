@@ -17,8 +17,9 @@ LEAST_SHARE = 0.002
 def fit_volume(slices: pd.DataFrame) -> VolumeFit | None:
     """Fit the factor from map to drawing, and the range in which four in five studies lie.
 
-    Areas are compared as shares of each slice's box, on the slices whose drawing is known, so that pixel size
-    and spacing cancel out.
+    Areas are compared as shares of each slice's box, on the slices whose drawing is known: boxes of a study
+    are about as large and slices about as far apart, so that pixel size and spacing, which pictures lack,
+    nearly cancel out.
 
     Args:
         slices: of held-out patients, with `blood_share` and `drawn_share` (`run.predict_slices`).
@@ -36,5 +37,5 @@ def fit_volume(slices: pd.DataFrame) -> VolumeFit | None:
     ratios = (sums["drawn_share"] / sums["blood_share"]).to_numpy()
     factor = float(np.median(ratios))
     low, high = (float(bound) for bound in np.quantile(ratios / factor, [0.1, 0.9]))
-    origin = f"{len(sums)} held-out studies, against blood drawn by a machine"
+    origin = f"{len(sums)} held-out studies with blood on map and drawing, against blood drawn by a machine"
     return VolumeFit(factor, low, high, origin)

@@ -9,7 +9,8 @@ from PIL import Image
 
 from cruor.preprocessing.crop import Box
 from cruor.training.explain.cam import Cams
-from cruor.training.explain.panel import TILE, render_explanation
+from cruor.training.explain.panel import TILE, maps_sentence, render_explanation
+from tests.reader.fakes import manifest
 
 BOX = Box(10, 20, 64)
 
@@ -30,7 +31,7 @@ def tile(picture: Image.Image, place: int) -> NDArray[np.uint8]:
 
 
 def drawn(both: Cams, map_scale: float = 5.0) -> Image.Image:
-    return render_explanation(head(), BOX, both, map_scale, ("Slice 1 of 2", "how"))
+    return render_explanation(head(), BOX, both, manifest(map_scale=map_scale), ("Slice 1 of 2", "how"))
 
 
 def test_the_windows_are_shown_one_by_one_beginning_with_the_brains() -> None:
@@ -71,5 +72,11 @@ def test_without_an_exact_form_the_tile_says_so() -> None:
 
 
 def test_a_box_over_the_edge_shows_air() -> None:
-    picture = render_explanation(head(), Box(-20, -20, 64), maps(), 5.0, ("", ""))
+    picture = render_explanation(head(), Box(-20, -20, 64), maps(), manifest(map_scale=5.0), ("", ""))
     assert tile(picture, 4)[5, 5].tolist() == [0, 0, 0]
+
+
+def test_each_kind_of_map_is_told_as_what_it_is() -> None:
+    assert maps_sentence("grad-cam") == "The map shows what the network used, not where the bleed is."
+    assert "takes pixels for blood" in maps_sentence("blood")
+    assert "what the network used" in maps_sentence("blood")

@@ -122,9 +122,9 @@ def run_bundle(
     for (folder, _), rows in index.groupby(["folder", "file"], sort=False):
         study = rows.sort_values("number", kind="stable")
         logits = _study_logits(bundle, Path(folder), study)
-        columns = _columns(bundle.manifest.outputs, logits, logits.astype(float))
-        reach = bundle.manifest.calibration.reach_mm
-        probabilities = bundle.slice_probabilities(averaged_logits(study.assign(**columns), reach))
+        said = {f"logit_{output}": logits[:, place] for place, output in enumerate(bundle.manifest.outputs)}
+        averaged = averaged_logits(study.assign(**said), bundle.manifest.calibration.reach_mm)
+        probabilities = bundle.slice_probabilities(averaged)
         columns = _columns(bundle.manifest.outputs, logits, probabilities)
         columns["study_probability"] = study_probability(probabilities[:, 0], bundle.manifest.study_head)
         parts.append(study.assign(**columns))

@@ -9,12 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from cruor.bundle.manifest import Manifest
 from cruor.dicom.pixels import AIR_HU
 from cruor.preprocessing.crop import Box, take_square
 from cruor.preprocessing.windows import WINDOWS_HU, apply_window
 from cruor.report.panels import overlay, resized
-from cruor.report.text import MAP_SENTENCE, RESEARCH_ONLY
+from cruor.report.text import BLOOD_MAP_SENTENCE, MAP_SENTENCE, RESEARCH_ONLY
 from cruor.training.explain.cam import Cams, hottest_point
+
+OWN_MAP_TITLES = {"grad-cam": "exact map (one scale)", "blood": "blood map (one scale)"}
 
 TILE = 320
 _GAP, _MARGIN, _HEAD, _FOOT, _CROSS = 6, 14, 34, 86, 7
@@ -22,15 +25,15 @@ _GROUND, _TEXT, _MUTED = (14, 17, 22), (214, 220, 229), (146, 156, 170)
 
 
 def render_explanation(
-    hu: NDArray[np.int16], box: Box, both: Cams, map_scale: float, caption: tuple[str, str]
+    hu: NDArray[np.int16], box: Box, both: Cams, manifest: Manifest, caption: tuple[str, str]
 ) -> Image.Image:
-    """Draw one slice: the library's Grad-CAM, the exact map, three windows, the three stacked.
+    """Draw one slice: the library's Grad-CAM, the bundle's own map, three windows, the three stacked.
 
     Args:
         hu: (rows, columns), the slice.
         box: the part of it that the network saw; it is what the tiles show.
         both: the two maps over the box.
-        map_scale: value of the exact map shown as the hottest colour, the bundle's.
+        manifest: the bundle's: what its map is, and the value shown as the hottest colour.
         caption: two lines below the tiles.
 
     Returns:
@@ -38,7 +41,7 @@ def render_explanation(
     """
     shown = take_square(hu.astype(np.float32), box, AIR_HU)
     windows = [resized(apply_window(shown, window), TILE) for window in WINDOWS_HU]
-    exact = None if both.exact is None else np.clip(both.exact / map_scale, 0, 1)
+    exact = None if both.exact is None else np.clip(both.exact / manifest.map_scale, 0, 1)
     tiles = [
         _with_heat(windows[0], both.library),
         _no_map() if exact is None else _with_heat(windows[0], exact),
@@ -47,7 +50,7 @@ def render_explanation(
     ]
     titles = [
         "Grad-CAM, library (own scale)",
-        "exact map (one scale)",
+        OWN_MAP_TITLES[manifest.map_kind],
         *(f"{low} to {high} HU" for low, high in WINDOWS_HU),
         "the three as red, green, blue",
     ]
@@ -58,15 +61,22 @@ def render_explanation(
         left = _MARGIN + place * (TILE + _GAP)
         canvas.paste(tile, (left, _HEAD))
         draw.text((left, 9), title, font=_font(16), fill=_MUTED)
-    _write_caption(draw, canvas.width, caption)
+    _write_caption(draw, canvas.width, (*caption, maps_sentence(manifest.map_kind)))
     return canvas
 
 
-def _write_caption(draw: ImageDraw.ImageDraw, width: int, caption: tuple[str, str]) -> None:
+def maps_sentence(map_kind: str) -> str:
+    """What the maps of both forms show."""
+    if map_kind == "blood":
+        return f"Grad-CAM: what the network used. {BLOOD_MAP_SENTENCE}"
+    return MAP_SENTENCE
+
+
+def _write_caption(draw: ImageDraw.ImageDraw, width: int, caption: tuple[str, str, str]) -> None:
     top = _HEAD + TILE + 8
     draw.text((_MARGIN, top), caption[0], font=_font(20), fill=_TEXT)
     draw.text((_MARGIN, top + 27), caption[1], font=_font(15), fill=_MUTED)
-    draw.text((_MARGIN, top + 49), MAP_SENTENCE, font=_font(15), fill=_MUTED)
+    draw.text((_MARGIN, top + 49), caption[2], font=_font(15), fill=_MUTED)
     draw.text((width - _MARGIN, top + 49), RESEARCH_ONLY, font=_font(15), fill=_MUTED, anchor="ra")
 
 

@@ -18,10 +18,11 @@ from cruor.dicom.head import cell_size, head_mask
 from cruor.preprocessing.crop import take_square
 from cruor.report.files import write_atomically
 from cruor.report.panels import resized
-from cruor.report.text import MAP_SENTENCE, RESEARCH_ONLY
+from cruor.report.text import RESEARCH_ONLY
 from cruor.training.evaluation.metrics import Estimate, bootstrap, called_share
 from cruor.training.explain.cam import Heat, agreement, hottest_point
 from cruor.training.explain.explainer import Explainer
+from cruor.training.explain.panel import maps_sentence
 from cruor.training.explain.study import CSV_NAME, JSON_NAME, LIBRARY
 from cruor.training.prepare.store import StoredSlice, read_index, read_slice
 
@@ -133,7 +134,7 @@ def point_at_blood(
         "slices": int(table.groupby(["source", "sop_instance_uid"]).ngroups),
         "figures": [asdict(figure) for figure in figures_of(table)],
         "intervals": "95 %, 1,000 bootstrap draws of patients",
-        "note": f"{MAP_SENTENCE} {RESEARCH_ONLY}",
+        "note": f"{maps_sentence(explainer.bundle.manifest.map_kind)} {RESEARCH_ONLY}",
     }
     out.mkdir(parents=True, exist_ok=True)
     write_atomically(out / CSV_NAME, table.to_csv(index=False).encode())

@@ -18,10 +18,10 @@ from cruor.preprocessing.crop import Box
 from cruor.reader.results import SliceResult, Status, StudyResult
 from cruor.reader.study import read_study
 from cruor.report.files import study_folder_name, write_atomically
-from cruor.report.text import MAP_SENTENCE, RESEARCH_ONLY, band
+from cruor.report.text import RESEARCH_ONLY, band
 from cruor.training.explain.cam import Agreement, Cams, agreement, hottest_point
 from cruor.training.explain.explainer import Explainer
-from cruor.training.explain.panel import render_explanation
+from cruor.training.explain.panel import maps_sentence, render_explanation
 
 JSON_NAME, CSV_NAME = "explain.json", "explain.csv"
 
@@ -152,7 +152,11 @@ def _explain_slice(
     lead = f"Slice {one.number} of {result.slice_count}"
     chance = f"probability of blood {one.probability:.3f} ({band(one.probability)})"
     picture = render_explanation(
-        hu, box, both, result.map_scale, (f"{lead}   {chance}", _second_line(row, explainer, both))
+        hu,
+        box,
+        both,
+        explainer.bundle.manifest,
+        (f"{lead}   {chance}", _second_line(row, explainer, both)),
     )
     buffer = io.BytesIO()
     picture.save(buffer, "PNG", compress_level=4)
@@ -162,7 +166,7 @@ def _explain_slice(
 
 def _second_line(row: ExplainedSlice, explainer: Explainer, both: Cams) -> str:
     parts = [f"{explainer.bundle.label}, layer: {explainer.layer_name}", LIBRARY]
-    parts.append(f"{row.library_seconds:.2f} s, forward pass with exact map {row.exact_seconds:.2f} s")
+    parts.append(f"{row.library_seconds:.2f} s, forward pass with its map {row.exact_seconds:.2f} s")
     if both.exact is None:
         parts[-1] = f"{row.library_seconds:.2f} s, forward pass {row.exact_seconds:.2f} s"
     if row.correlation is not None:
@@ -211,7 +215,7 @@ def _record(
         "study_probability": result.probability,
         "slices": [asdict(row) for row in rows],
         "not_explained": unread,
-        "note": f"{MAP_SENTENCE} {RESEARCH_ONLY}",
+        "note": f"{maps_sentence(explainer.bundle.manifest.map_kind)} {RESEARCH_ONLY}",
     }
 
 

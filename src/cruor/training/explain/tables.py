@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.table import Table
 
-_FORMS = {"library": "Grad-CAM, library", "exact": "exact map"}
+_FORMS = {"library": "Grad-CAM, library", "exact": "bundle's map"}
 _SHARES = (("hottest point inside", "hit", "chance"), ("within half a cell", "near", "near_chance"))
 
 

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0 with a per-pixel head: the slice's logit is pooled from the map of blood."""
+"""EfficientNet-Lite0 with a per-pixel head: half of the slice's logit is pooled from the map of blood."""
 
 from __future__ import annotations
 
@@ -52,15 +52,10 @@ class BloodMap(Lite0):
         self.subtypes = nn.Linear(self.linear.in_features + WIDTH, len(LABELS) - 1)
         self.linear = nn.Linear(self.linear.in_features, 1)
 
-    @property
-    def cam_layer(self) -> nn.Module:
-        """The first convolution of the per-pixel head: what the map is made from."""
-        layer: nn.Module = self.pixels[2]
-        return layer
-
     def logits_and_maps(self, channels: Tensor) -> tuple[Tensor, Tensor]:
         """(n, windows, s, s) -> (n, 6) logits and (n, 1, s / 8, s / 8) logits of blood by cell."""
         last, levels = self.backbone.forward_intermediates(channels, indices=self.levels)
+        last = self.last_features(last)
         joined = self._join(levels)
         maps = self.pixels(joined)
         cells = maps.flatten(1)

@@ -229,6 +229,8 @@ def write_table(table: pd.DataFrame, file: Path) -> None:
 def read_index(folder: Path) -> pd.DataFrame:
     """Return the index of a prepared folder, one row a slice.
 
+    A folder from before `position_mm` gets it from the slices' numbers and their spacing.
+
     Raises:
         FileNotFoundError: the folder was not prepared, or not to the end.
         OSError: the index is broken.
@@ -236,9 +238,12 @@ def read_index(folder: Path) -> pd.DataFrame:
     if not (folder / INDEX).exists():
         raise FileNotFoundError(f"{folder}: no {INDEX}; make it with `cruor prepare`")
     try:
-        return pd.read_parquet(folder / INDEX)
+        index = pd.read_parquet(folder / INDEX)
     except (OSError, ValueError) as error:
         raise OSError(f"{folder / INDEX}: cannot be read ({error}); run `cruor prepare` again") from error
+    if "position_mm" not in index and "spacing_mm" in index:
+        index["position_mm"] = index["number"] * index["spacing_mm"]
+    return index
 
 
 @dataclass(frozen=True, eq=False)

@@ -254,10 +254,8 @@ class TestAveragedLogits:
         far = averaged_logits(slices.assign(position_mm=slices["number"] * 100.0), 4.0)
         assert (far[:, 0] == slices["logit_any"]).all()
 
-    @pytest.mark.parametrize(
-        "changes", [{"complete_series": False}, {"spacing_mm": np.nan}, {"position_mm": np.nan}]
-    )
-    def test_single_slices_and_those_of_unknown_spacing_stand_for_themselves(
+    @pytest.mark.parametrize("changes", [{"complete_series": False}, {"position_mm": np.nan}])
+    def test_single_slices_and_those_of_unknown_place_stand_for_themselves(
         self, changes: dict[str, object]
     ) -> None:
         slices = placed().assign(**changes)

@@ -39,14 +39,14 @@ class HeadsData(lightning.LightningDataModule):
     def epoch_rows(self, epoch: int) -> NDArray[np.int64]:
         """Rows of an epoch over all devices, shuffled, in batches of which none is tiny."""
         seed = self.settings.seed * 1000 + epoch
-        any_label, ratio = self.heads.labels[:, 0], self.settings.negatives_per_positive
         if self.settings.draw == "each-epoch":
-            rows = draw_epoch(any_label, self.rows, ratio, seed)
-        else:
-            drawn = draw_epoch(any_label, self.rows, ratio, self.settings.seed * 1000)
-            rows = np.random.default_rng(seed).permutation(drawn)
+            return self._drawn(seed)
+        return np.random.default_rng(seed).permutation(self._drawn(self.settings.seed * 1000))
+
+    def _drawn(self, seed: int) -> NDArray[np.int64]:
+        any_label, ratio = self.heads.labels[:, 0], self.settings.negatives_per_positive
         of_all_devices = self.settings.batch_size * self.settings.devices * self.settings.nodes
-        return without_tiny_batch(rows, of_all_devices)
+        return without_tiny_batch(draw_epoch(any_label, self.rows, ratio, seed), of_all_devices)
 
     def train_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
         """This device's part of the epoch."""

@@ -72,12 +72,12 @@ def test_an_unknown_name_lists_the_shipped_ones(tmp_path):
 
 
 def test_the_shipped_bundles_open_and_give_what_they_say():
-    assert shipped_bundles() == ["effclass", "lite0"]
+    assert shipped_bundles() == ["blood-map", "effclass", "lite0"]
     for name in shipped_bundles():
         bundle = open_bundle(name)
         assert bundle.manifest.name == name
-        size = bundle.manifest.input.crop.size
-        logits, maps = bundle.run(np.zeros((1, 3, size, size), dtype=np.float32))
+        size, windows = bundle.manifest.input.crop.size, len(bundle.manifest.input.windows_hu)
+        logits, maps = bundle.run(np.zeros((1, windows, size, size), dtype=np.float32))
         assert logits.shape == (1, len(bundle.manifest.outputs))
         assert (maps is not None) is bundle.has_maps
 

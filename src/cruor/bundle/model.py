@@ -18,7 +18,7 @@ from cruor.bundle.manifest import BundleError, Manifest, read_manifest
 from cruor.preprocessing.channels import PREPROCESSING
 
 SHIPPED = Path(__file__).parent / "shipped"
-DEFAULT_BUNDLE = "lite0"
+DEFAULT_BUNDLE = "blood-map"
 MANIFEST_FILE, MODEL_FILE, CARD_FILE = "manifest.json", "model.onnx", "README.md"
 INPUT, LOGITS, MAPS = "channels", "logits", "maps"
 """Names of the graph's input (n, windows, size, size) and outputs (n, outputs) and (n, outputs, h, w).

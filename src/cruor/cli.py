@@ -81,6 +81,13 @@ class WeightsKind(enum.StrEnum):
     INT8 = "int8"
 
 
+class NetworksKind(enum.StrEnum):
+    """Which networks of a run `cruor export` takes."""
+
+    LAST = "last"
+    FOLDS = "folds"
+
+
 def _version(asked: bool) -> None:
     if asked:
         typer.echo(f"cruor {__version__}")
@@ -323,6 +330,7 @@ def list_runs(
 def export(
     run: Annotated[Path, typer.Argument(help="Folder of a trained and cross-validated run.")],
     out: Annotated[Path, typer.Argument(help="Folder of the bundle.")],
+    *,
     name: Annotated[
         str | None, typer.Option(help="Name of the bundle; the folder's where not given.")
     ] = None,
@@ -330,6 +338,9 @@ def export(
     weights: Annotated[
         WeightsKind, typer.Option(help="Keep them in half precision, or in 8 bit: half the size.")
     ] = WeightsKind.HALF,
+    networks: Annotated[
+        NetworksKind, typer.Option(help="The last, trained on all data, or the folds' together, averaged.")
+    ] = NetworksKind.LAST,
 ) -> None:
     """Make a bundle of a run: graph, calibration, study head, figures, card."""
     _need_training()
@@ -338,7 +349,8 @@ def export(
     from cruor.training.graph import STORES
 
     try:
-        typer.echo(export_run(run, out, BundleName(name or out.name, version), STORES[weights]))
+        made = BundleName(name or out.name, version)
+        typer.echo(export_run(run, out, made, STORES[weights], networks.value))
     except (ExperimentError, OSError) as error:
         _stop(str(error))
 

@@ -29,7 +29,7 @@ from cruor.reader.rules import PROBABILITY
 from cruor.training import export
 from cruor.training.calibration import calls_by_other_folds, cross_fitted_studies
 from cruor.training.evaluation.metrics import bootstrap
-from cruor.training.experiment import Experiment, ExperimentError
+from cruor.training.experiment import Experiment, ExperimentError, save_experiment
 from cruor.training.export import (
     STRICTEST,
     TERMS,
@@ -49,6 +49,7 @@ from cruor.training.graph import LARGE_FROM, load_network
 from cruor.training.networks.lite0 import Lite0, load_imagenet
 from cruor.training.prepare.ct_ich import rebuild_hu
 from cruor.training.run import EXPERIMENT_FILE, FINISHED_FILE, MADE_BY_FILE
+from cruor.training.runs import OUT_OF_FOLD, PREDICTIONS_FILE
 from tests.training.samples import head
 
 pytestmark = pytest.mark.filterwarnings("ignore:::lightning")
@@ -247,6 +248,47 @@ def test_a_run_that_is_not_trained_and_cross_validated_is_refused(
     with pytest.raises(ExperimentError, match=rf"no {missing}; run `cruor {command}`"):
         export_run(tmp_path, tmp_path / "bundle", BundleName("x", "1"))
     assert not (tmp_path / "bundle").exists()
+
+
+class TestNetworksOfTheFolds:
+    @pytest.fixture(scope="class")
+    def together(self, finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        """Of a run that was cross-validated, and never trained on all of its data."""
+        run = tmp_path_factory.mktemp("folds")
+        names = [EXPERIMENT_FILE, MADE_BY_FILE, OUT_OF_FOLD, *(f"fold{fold}/last.ckpt" for fold in range(2))]
+        for name in names:
+            (run / name).parent.mkdir(exist_ok=True)
+            (run / name).write_bytes((finished_run / name).read_bytes())
+        with pytest.MonkeyPatch.context() as few_rounds:
+            few_rounds.setattr(export, "bootstrap", partial(bootstrap, rounds=20))
+            return export_run(run, run / "bundle", BundleName("tiny", "0.0.1"), networks="folds")
+
+    def test_the_bundle_gives_the_mean_of_what_they_say(
+        self, together: Path, finished_run: Path, finished_experiment: Experiment
+    ) -> None:
+        bundle = open_bundle(str(together))
+        channels = generated_channels(3, bundle.manifest.input)
+        with torch.inference_mode():
+            told = [
+                load_network(finished_experiment, finished_run / f"fold{fold}")(torch.tensor(channels))
+                for fold in range(2)
+            ]
+        assert not torch.allclose(told[0], told[1], atol=0.05)
+        wanted = torch.stack(told).mean(0).numpy()
+        np.testing.assert_allclose(run_all(bundle, channels)[0], wanted, rtol=0, atol=0.02)
+
+    def test_manifest_and_card_tell_how_many_they_are(self, together: Path) -> None:
+        assert open_bundle(str(together)).manifest.network.members == 2
+        card = " ".join((together / "README.md").read_text().split())
+        assert "2 of them, their logits and maps averaged" in card
+        assert "together they have no test figure of their own" in card
+
+    def test_a_run_by_a_split_has_none(self, tmp_path: Path, finished_experiment: Experiment) -> None:
+        data = replace(finished_experiment.data, split="split.csv")
+        save_experiment(replace(finished_experiment, data=data), tmp_path / EXPERIMENT_FILE)
+        (tmp_path / PREDICTIONS_FILE).touch()
+        with pytest.raises(ExperimentError, match="no folds; export its last network"):
+            export_run(tmp_path, tmp_path / "bundle", BundleName("x", "1"), networks="folds")
 
 
 def test_the_default_rule_is_the_one_with_the_best_balance(bundle: Bundle, out_of_fold: pd.DataFrame) -> None:

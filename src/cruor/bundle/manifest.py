@@ -92,13 +92,18 @@ class Rules:
     operating_point: OperatingPoint
     other_points: tuple[OperatingPoint, ...] = ()
 
+    @property
+    def every_point(self) -> tuple[OperatingPoint, ...]:
+        """The one in use, then the others."""
+        return (self.operating_point, *self.other_points)
+
     def at(self, name: str) -> Rules:
         """The same with another operating point in use.
 
         Raises:
             BundleError: the bundle has none of that name.
         """
-        points = {point.name: point for point in (self.operating_point, *self.other_points)}
+        points = {point.name: point for point in self.every_point}
         if name not in points:
             raise BundleError(f"no operating point {name!r} in this bundle; it has: {', '.join(points)}")
         others = tuple(point for point in points.values() if point.name != name)
@@ -107,10 +112,16 @@ class Rules:
 
 @dataclass(frozen=True)
 class NetworkName:
-    """A network by name; `backbone` is that of timm where the name leaves it open, else empty."""
+    """A network by name.
+
+    Attributes:
+        backbone: that of timm where the name leaves it open, else empty.
+        members: so many networks of this make read each slice; their logits and maps are averaged.
+    """
 
     name: str
     backbone: str = ""
+    members: int = 1
 
 
 @dataclass(frozen=True)

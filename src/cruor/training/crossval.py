@@ -14,7 +14,7 @@ from cruor.training.data import Heads, load_heads
 from cruor.training.experiment import DataSettings, Experiment, ExperimentError, load_experiment
 from cruor.training.prepare.store import write_table
 from cruor.training.run import check_code, check_network, fit, open_run, predict_slices
-from cruor.training.runs import HELD_OUT, LEFT_OUT, OUT_OF_FOLD
+from cruor.training.runs import FOLD, HELD_OUT, LEFT_OUT, OUT_OF_FOLD
 from cruor.training.splits import check_no_patient_on_two_sides, split_by_patient
 
 
@@ -65,7 +65,7 @@ def crossvalidate(experiment_file: Path, runs: Path) -> Path:
 def _folds(experiment: Experiment, index: pd.DataFrame) -> Iterator[Part]:
     fold = split_by_patient(index, experiment.data.folds, experiment.training.seed)
     for number in range(experiment.data.folds):
-        yield Part(f"fold{number}", {"fold": number}, np.flatnonzero(fold == number))
+        yield Part(f"{FOLD}{number}", {"fold": number}, np.flatnonzero(fold == number))
 
 
 def _groups(data: DataSettings, index: pd.DataFrame) -> Iterator[Part]:

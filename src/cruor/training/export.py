@@ -62,9 +62,12 @@ from cruor.training.evaluation.predictions import calibrated_by, studies_of, wit
 from cruor.training.evaluation.reliability import reliability_curve
 from cruor.training.experiment import Experiment, ExperimentError, load_experiment
 from cruor.training.graph import WeightStore, load_network, map_scale, store_in_half, write_graph
+from cruor.training.networks.base import SliceNetwork
+from cruor.training.networks.ensemble import Ensemble
 from cruor.training.runs import (
     EXPERIMENT_FILE,
     FINISHED_FILE,
+    FOLD,
     LEFT_OUT,
     MADE_BY_FILE,
     PREDICTIONS_FILE,
@@ -215,7 +218,13 @@ def evidence_of_sides(predictions: pd.DataFrame, index: pd.DataFrame) -> Evidenc
     )
 
 
-def export_run(run: Path, folder: Path, bundle: BundleName, store: WeightStore = store_in_half) -> Path:
+def export_run(
+    run: Path,
+    folder: Path,
+    bundle: BundleName,
+    store: WeightStore = store_in_half,
+    networks: Literal["last", "folds"] = "last",
+) -> Path:
     """Make a bundle of a trained run.
 
     Args:
@@ -224,6 +233,7 @@ def export_run(run: Path, folder: Path, bundle: BundleName, store: WeightStore =
         folder: made if missing; the bundle's files are written into it.
         bundle: how it is called.
         store: how the weights are kept in the graph.
+        networks: the `last` one, trained on all of the data, or those of the `folds` together.
 
     Raises:
         ExperimentError: the run was not trained to its end, or nothing was measured.
@@ -232,9 +242,11 @@ def export_run(run: Path, folder: Path, bundle: BundleName, store: WeightStore =
     measured_by = [(file, "crossval") for file in crossvalidation_files(experiment)]
     if experiment.data.split:
         measured_by = [(PREDICTIONS_FILE, "train")]
-    for file, command in ((FINISHED_FILE, "train"), *measured_by):
+    needed = [*measured_by, *([(FINISHED_FILE, "train")] if networks == "last" else [])]
+    for file, command in needed:
         if not (run / file).exists():
             raise ExperimentError(f"{run}: no {file}; run `cruor {command}` on the experiment first")
+    members = _trained_networks(experiment, run, networks)
     heads = load_heads(experiment.data, experiment.input)
     table = pd.read_parquet(run / measured_by[0][0])
     check_measurable(table, run)
@@ -242,7 +254,7 @@ def export_run(run: Path, folder: Path, bundle: BundleName, store: WeightStore =
     check_calibration(evidence.calibration, table, run)
     if not experiment.data.split and experiment.data.leave_out:
         evidence = replace(evidence, left_out=pd.read_parquet(run / LEFT_OUT))
-    network = load_network(experiment, run)
+    network = members[0] if len(members) == 1 else Ensemble(members)
     folder.mkdir(parents=True, exist_ok=True)
     write_graph(network, experiment, folder / MODEL_FILE, store)
     manifest = make_manifest(
@@ -251,12 +263,28 @@ def export_run(run: Path, folder: Path, bundle: BundleName, store: WeightStore =
         evidence,
         scale=map_scale(network, heads, experiment),
         map_kind=network.map_kind,
+        members=len(members),
         made_by=ancestry(run, experiment),
         model=folder / MODEL_FILE,
     )
     write_manifest(manifest, folder / MANIFEST_FILE)
     (folder / CARD_FILE).write_text(render_card(manifest), encoding="utf-8")
     return folder
+
+
+def _trained_networks(
+    experiment: Experiment, run: Path, networks: Literal["last", "folds"]
+) -> list[SliceNetwork]:
+    """The networks that a bundle is made of.
+
+    Raises:
+        ExperimentError: those of the folds are asked for, and the experiment has a split instead.
+    """
+    if networks == "last":
+        return [load_network(experiment, run)]
+    if experiment.data.split:
+        raise ExperimentError(f"{run}: trained by a split, so there are no folds; export its last network")
+    return [load_network(experiment, run / f"{FOLD}{number}") for number in range(experiment.data.folds)]
 
 
 def check_measurable(scored: pd.DataFrame, run: Path) -> None:
@@ -312,6 +340,7 @@ def make_manifest(
     *,
     scale: float,
     map_kind: Literal["grad-cam", "blood"],
+    members: int,
     made_by: dict[str, object],
     model: Path,
 ) -> Manifest:
@@ -325,7 +354,7 @@ def make_manifest(
         version=bundle.version,
         created=datetime.datetime.now(datetime.UTC).date().isoformat(),
         preprocessing=PREPROCESSING,
-        network=NetworkName(experiment.network.name, experiment.network.backbone),
+        network=NetworkName(experiment.network.name, experiment.network.backbone, members),
         input=experiment.input,
         outputs=outputs_of(evidence.slices),
         map_scale=scale,

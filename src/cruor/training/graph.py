@@ -87,7 +87,7 @@ def _put_first(model: onnx.ModelProto, nodes: list[onnx.NodeProto]) -> None:
 
 
 def load_network(experiment: Experiment, run: Path) -> SliceNetwork:
-    """The trained network of a run, ready to be read from."""
+    """The trained network of a run, or of a fold in its folder, ready to be read from."""
     module = SliceModule(experiment, steps_per_epoch=1)
     module.load_state_dict(load_weights(experiment, run))
     return module.network.eval()

@@ -26,6 +26,9 @@ FINISHED_FILE = "finished.json"
 OUT_OF_FOLD, LEFT_OUT, HELD_OUT = "out_of_fold.parquet", "left_out.parquet", "held_out.parquet"
 """Of a cross-validated run: all folds', all sources' that were left out, and one network's in its folder."""
 
+FOLD = "fold"
+"""Folders of the folds' networks begin with it, and end with the number."""
+
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 """What a side of the split is used for; an experiment says which side is which."""
 
@@ -95,7 +98,7 @@ def read_run(folder: Path) -> RunSummary:
     except (ExperimentError, ValueError) as error:
         raise RunError(str(error)) from error
     look = _Look(folder)
-    folds = sorted(folder.glob("fold[0-9]*"))
+    folds = sorted(folder.glob(f"{FOLD}[0-9]*"))
     networks = (folder, *folds, *sorted(folder.glob("without-*")))
     sizes = [look.mapping(place / FINISHED_FILE) for place in networks]
     size = next((one for one in sizes if one), {})

@@ -22,7 +22,7 @@ def head(hu: int = 40) -> NDArray[np.int16]:
 def maps(row: int = 8, column: int = 40, exact: bool = True) -> Cams:
     heat = np.zeros((64, 64), dtype=np.float32)
     heat[row - 3 : row + 4, column - 3 : column + 4] = 1
-    return Cams(heat, heat * 5 if exact else None, 1.0, 0.1)
+    return Cams(heat, heat * 5 if exact else None, np.zeros(6, np.float32), 1.0, 0.1)
 
 
 def tile(picture: Image.Image, place: int) -> NDArray[np.uint8]:

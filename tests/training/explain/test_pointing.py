@@ -27,16 +27,20 @@ ELSEWHERE = (60, 30)
 
 
 class Pointing(Explainer):
-    """Points where it is told: the library's form and the exact form."""
+    """Points where it is told: the library's form and the exact form; `logit` is what the bundle says."""
 
-    def __init__(self, real: Explainer, library: tuple[int, int], exact: tuple[int, int] | None) -> None:
+    def __init__(
+        self, real: Explainer, library: tuple[int, int], exact: tuple[int, int] | None, logit: float
+    ) -> None:
         for name in ("bundle", "network", "layer", "layer_name", "cells"):
             object.__setattr__(self, name, getattr(real, name))
         object.__setattr__(self, "points", (library, exact))
+        object.__setattr__(self, "logit", logit)
 
     def explain(self, hu: NDArray[np.int16]) -> tuple[Cams, Box]:
         heats = [None if point is None else spot(point) for point in self.points]  # type: ignore[attr-defined]
-        return Cams(heats[0], heats[1], 1.0, 0.1), Box(0, 0, SIDE)
+        logits = np.full(6, self.logit, dtype=np.float32)  # type: ignore[attr-defined]
+        return Cams(heats[0], heats[1], logits, 1.0, 0.1), Box(0, 0, SIDE)
 
 
 def spot(point: tuple[int, int]) -> NDArray[np.float32]:
@@ -71,7 +75,9 @@ Pointer = Callable[..., Pointing]
 
 @pytest.fixture
 def pointing(explainer: Explainer) -> Pointer:
-    return lambda library=AT_THE_BLOB, exact=AT_THE_BLOB: Pointing(explainer, library, exact)
+    return lambda library=AT_THE_BLOB, exact=AT_THE_BLOB, logit=0.0: Pointing(
+        explainer, library, exact, logit
+    )
 
 
 class TestCounting:
@@ -88,6 +94,17 @@ class TestCounting:
         record = point_at_blood([folder], pointing(), tmp_path / "out")
         assert record["slices"] == 2
         assert record["figures"][0]["patients"] == 1
+
+    @pytest.mark.parametrize(("logit", "suspected"), [(50.0, 1.0), (-50.0, 0.0)])
+    def test_slices_are_suspected_where_they_reach_an_operating_point_alone(
+        self, folder: Path, tmp_path: Path, pointing: Pointer, logit: float, suspected: float
+    ) -> None:
+        told = pointing(logit=logit)
+        record = point_at_blood([folder], told, tmp_path / "out")
+        points = {point.name for point in told.bundle.manifest.rules.every_point}
+        for figure in record["figures"]:
+            assert set(figure["suspected"]) == points
+            assert all(share["value"] == suspected for share in figure["suspected"].values())
 
     def test_a_mask_by_hand_goes_before_a_machines_drawing(
         self, folder: Path, tmp_path: Path, pointing: Pointer

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from cruor.training.losses import PixelLoss
 from cruor.training.networks.blood_map import BloodMap
 from cruor.training.networks.lite0 import Lite0, load_imagenet
 from tests.training.networks.samples import lively
@@ -32,9 +33,12 @@ def test_the_logit_of_any_is_half_the_hottest_cells_half_the_linear_layer(networ
 
 
 @torch.inference_mode()
-def test_what_is_shown_is_the_probability_of_each_cell(network: BloodMap) -> None:
+def test_what_is_shown_is_the_probability_of_each_cell_without_the_weight_of_drawn_ones(
+    network: BloodMap,
+) -> None:
     _, maps = network.logits_and_maps(torch.randn(1, 1, 96, 96))
-    torch.testing.assert_close(network.shown(maps), 1 / (1 + (-maps).exp()))
+    odds = maps.exp() / PixelLoss.WEIGHT_DRAWN
+    torch.testing.assert_close(network.shown(maps), odds / (1 + odds))
 
 
 def test_imagenet_weights_of_three_channels_serve_one_by_their_sum() -> None:

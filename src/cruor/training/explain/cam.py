@@ -33,12 +33,14 @@ class Cams:
     Attributes:
         library: float32, (size, size), 0 to 1: scaled by the library so that the hottest point is 1.
         exact: float32, (size, size), >= 0, on the bundle's one scale; None where the graph gives no maps.
+        logits: of the bundle, (outputs,).
         library_seconds, exact_seconds: how long each took, forward passes included; exact_seconds is the
             time of the bundle's forward pass also where it gives no maps.
     """
 
     library: Heat
     exact: Heat | None
+    logits: NDArray[np.float32]
     library_seconds: float
     exact_seconds: float
 
@@ -88,10 +90,10 @@ def cams(network: SliceNetwork, layer: nn.Module, bundle: Bundle, channels: NDAr
     start = time.perf_counter()
     library = library_cam(network, layer, channels)
     between = time.perf_counter()
-    _, maps = bundle.run(channels[None])
+    logits, maps = bundle.run(channels[None])
     end = time.perf_counter()
     exact = None if maps is None else resized(np.maximum(maps[0], 0), channels.shape[-1])
-    return Cams(library, exact, between - start, end - between)
+    return Cams(library, exact, logits[0], between - start, end - between)
 
 
 def library_cam(

@@ -17,6 +17,7 @@ from cruor.training.explain.cam import Cams, cams, count_cells, find_layer
 from cruor.training.explain.rebuild import check_against_graph, fill_from_graph
 from cruor.training.networks import build_network
 from cruor.training.networks.base import SliceNetwork
+from cruor.training.networks.ensemble import Ensemble
 
 PAPERS_LAYER = "the network's last features, as in the paper"
 
@@ -76,4 +77,6 @@ def empty_network(manifest: Manifest) -> SliceNetwork:
     """The network a manifest names, with any weights."""
     named = manifest.network
     settings = NetworkSettings(named.name, named.backbone, weights="random")
-    return build_network(settings, len(manifest.input.windows_hu), manifest.input.crop.size)
+    windows, size = len(manifest.input.windows_hu), manifest.input.crop.size
+    members = [build_network(settings, windows, size) for _ in range(named.members)]
+    return members[0] if named.members == 1 else Ensemble(members)

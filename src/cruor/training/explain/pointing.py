@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import distance_transform_edt
 
+from cruor.bundle.manifest import OperatingPoint
 from cruor.dicom.head import cell_size, head_mask
 from cruor.preprocessing.crop import take_square
+from cruor.reader.study_head import study_probability
 from cruor.report.files import write_atomically
 from cruor.report.panels import resized
 from cruor.report.text import RESEARCH_ONLY
@@ -54,6 +56,7 @@ class PointedSlice:
             cannot point more finely.
         inside: share of the map's area above half of its peak that lies in the bleed; 0 for a cold map.
         cold: the map is 0 everywhere.
+        probability: of hemorrhage, as the bundle tells of a study of this slice alone.
         correlation: with the other form; NaN where there is none.
         seconds: for this form.
     """
@@ -69,6 +72,7 @@ class PointedSlice:
     near_chance: float
     inside: float
     cold: bool
+    probability: float
     correlation: float
     seconds: float
 
@@ -126,13 +130,14 @@ def point_at_blood(
             "data with masks or --drawings, or give --boxes"
         )
     table = pd.DataFrame(map(asdict, points))
+    rules = explainer.bundle.manifest.rules
     record = {
         "bundle": explainer.bundle.label,
         "layer": explainer.layer_name,
         "library": LIBRARY,
         "data": [str(folder.name) for folder in folders],
         "slices": int(table.groupby(["source", "sop_instance_uid"]).ngroups),
-        "figures": [asdict(figure) for figure in figures_of(table)],
+        "figures": [asdict(figure) for figure in figures_of(table, rules.every_point)],
         "intervals": "95 %, 1,000 bootstrap draws of patients",
         "note": f"{maps_sentence(explainer.bundle.manifest.map_kind)} {RESEARCH_ONLY}",
     }
@@ -150,6 +155,8 @@ class PointingFigure:
         hit, near, inside: see `PointedSlice`, with intervals over patients. By chance `inside` would be
             `chance`.
         chance, near_chance: mean over the slices.
+        suspected: by operating point, share of the slices whose `probability` reaches it: all are positive,
+            so that it is the sensitivity of a reader who is shown one slice.
     """
 
     source: str
@@ -163,12 +170,18 @@ class PointingFigure:
     near_chance: float
     inside: Estimate
     cold: int
+    suspected: dict[str, Estimate]
     correlation: float | None
     seconds_per_slice: float
 
 
-def figures_of(table: pd.DataFrame) -> Iterator[PointingFigure]:
-    """Figures by source, kind of truth and form, of lines of `PointedSlice`."""
+def figures_of(table: pd.DataFrame, points: Sequence[OperatingPoint]) -> Iterator[PointingFigure]:
+    """Figures by source, kind of truth and form, of lines of `PointedSlice`.
+
+    Args:
+        table: of the lines.
+        points: of the bundle.
+    """
     for (source, truth, form), part in table.groupby(["source", "truth", "form"], sort=False):
         patients = part["patient_id"].to_numpy(dtype=object)
         correlation = float(part["correlation"].mean())
@@ -184,6 +197,9 @@ def figures_of(table: pd.DataFrame) -> Iterator[PointingFigure]:
             near_chance=float(part["near_chance"].mean()),
             inside=_mean(part["inside"], patients),
             cold=int(part["cold"].sum()),
+            suspected={
+                point.name: _mean(part["probability"] >= point.threshold, patients) for point in points
+            },
             correlation=None if np.isnan(correlation) else correlation,
             seconds_per_slice=float(part["seconds"].mean()),
         )
@@ -290,6 +306,10 @@ def _over(picture: NDArray[np.uint8], shape: tuple[int, ...], how: Image.Resampl
 
 def _point(case: _Case, explainer: Explainer) -> Iterator[PointedSlice]:
     both, box = explainer.explain(case.hu)
+    manifest = explainer.bundle.manifest
+    probability = study_probability(
+        explainer.bundle.slice_probabilities(both.logits)[:1], manifest.study_head
+    )
     blood, head = take_square(case.blood, box, 0.0), take_square(_head(case.hu), box, 0.0)
     correlation = None if both.exact is None else agreement(both.library, both.exact).correlation
     times = {"library": both.library_seconds, "exact": both.exact_seconds}
@@ -304,6 +324,7 @@ def _point(case: _Case, explainer: Explainer) -> Iterator[PointedSlice]:
             truth=case.truth,
             form=form,
             **asdict(told),
+            probability=probability,
             correlation=float("nan") if correlation is None else correlation,
             seconds=times[form],
         )

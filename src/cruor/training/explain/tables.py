@@ -23,7 +23,7 @@ def _table(name: str, forms: list[dict[str, Any]], bundle: str) -> Table:
     first = forms[0]
     table = Table(
         title=f"{name}: {first['slices']} slices, {first['patients']} patients; {bundle}",
-        caption="in brackets 95 % intervals over patients",
+        caption=_caption(first),
         title_justify="left",
         caption_justify="left",
     )
@@ -37,6 +37,11 @@ def _table(name: str, forms: list[dict[str, Any]], bundle: str) -> Table:
     table.add_row("cold maps", *(str(form["cold"]) for form in forms))
     table.add_row("seconds a slice", *(f"{form['seconds_per_slice']:.2f}" for form in forms))
     return table
+
+
+def _caption(figure: dict[str, Any]) -> str:
+    told = ", ".join(f"{point} {_share(share)}" for point, share in figure["suspected"].items())
+    return f"read alone, suspected at: {told}; in brackets 95 % intervals over patients"
 
 
 def _share(estimate: dict[str, float]) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -67,8 +69,12 @@ class BloodMap(Lite0):
         return torch.cat([(hottest + self.linear(pooled)) / 2, subtypes], dim=1), maps
 
     def shown(self, maps: Tensor) -> Tensor:
-        """Logits of blood by cell -> its probability."""
-        return maps.sigmoid()
+        """Logits of blood by cell -> its probability.
+
+        In training, cells with blood weigh `PixelLoss.WEIGHT_DRAWN` times as much as others, so that the
+        odds that the logits tell are so many times too high.
+        """
+        return (maps - math.log(PixelLoss.WEIGHT_DRAWN)).sigmoid()
 
     def place_loss(self) -> nn.Module:
         """Cell by cell: the map is blood, not what a pooled logit is made of."""

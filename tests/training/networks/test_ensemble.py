@@ -15,7 +15,7 @@ from cruor.preprocessing.crop import CropSettings
 from cruor.training.experiment import NetworkSettings
 from cruor.training.explain.explainer import open_explainer
 from cruor.training.explain.rebuild import check_against_graph
-from cruor.training.graph import store_in_8_bit, write_graph
+from cruor.training.graph import store_in_half, write_graph
 from cruor.training.networks import build_network
 from cruor.training.networks.base import SliceNetwork
 from cruor.training.networks.ensemble import Ensemble
@@ -81,7 +81,7 @@ def test_members_without_maps_have_none_together() -> None:
 
 def test_it_comes_out_of_its_bundle_again(three: list[SliceNetwork], tmp_path: Path) -> None:
     together = Ensemble(three).eval()
-    write_graph(together, tiny_experiment(tmp_path, size=SIZE), tmp_path / MODEL_FILE, store_in_8_bit)
+    write_graph(together, tiny_experiment(tmp_path, size=SIZE), tmp_path / MODEL_FILE, store_in_half)
     folder = write_bundle(
         tmp_path / "bundle",
         (tmp_path / MODEL_FILE).read_bytes(),
@@ -91,7 +91,7 @@ def test_it_comes_out_of_its_bundle_again(three: list[SliceNetwork], tmp_path: P
     )
     with torch.no_grad():
         wanted = together(some_channels()).numpy()
-    np.testing.assert_allclose(open_bundle(str(folder)).run(some_channels().numpy())[0], wanted, atol=0.3)
+    np.testing.assert_allclose(open_bundle(str(folder)).run(some_channels().numpy())[0], wanted, atol=0.05)
     explainer = open_explainer(str(folder))
     assert isinstance(explainer.network, Ensemble)
     assert check_against_graph(explainer.network, explainer.bundle, some_channels().numpy()) < 1e-3

@@ -2,11 +2,13 @@
 
 The exporter leaves the weights under their names, but folds what does not depend on the input:
 normalisation goes into the convolution before it, EfficientDet's fusion weights become scalars. Both are
-put back so that the network computes the same, and `check_against_graph` compares on the very slice.
+put back so that the network computes the same, and `check_against_graph` compares on the very slice. What
+is the same in several members of an ensemble, as frozen layers are, it keeps once.
 """
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TypeVar
 
@@ -37,6 +39,12 @@ _NORMALISATIONS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 Network = TypeVar("Network", bound=nn.Module)
+Value = TypeVar("Value")
+
+MEMBERS = PREFIX + "members."
+"""Names of the weights of an `Ensemble` begin with it."""
+
+_OF_MEMBER = re.compile(re.escape(MEMBERS) + r"(?P<member>\d+)\.(?P<rest>.*)", re.DOTALL)
 
 
 def fill_from_graph(network: Network, model_file: Path) -> Network:
@@ -52,8 +60,8 @@ def fill_from_graph(network: Network, model_file: Path) -> Network:
         BundleError: a weight is not in the graph, or of another shape.
     """
     model = onnx.load(str(model_file))
-    values = constants(model)
-    biases = _biases(model)
+    values = _for_every_member(constants(model))
+    biases = _for_every_member(_biases(model))
     taken: set[str] = set()
     for name, module in network.named_modules():
         if isinstance(module, _NORMALISATIONS) and PREFIX + name + ".weight" not in values:
@@ -123,6 +131,18 @@ def constants(model: onnx.ModelProto) -> Values:
         session = onnxruntime.InferenceSession(part.SerializeToString(), options)
         values |= dict(zip(names, session.run(names, {}), strict=True))
     return values
+
+
+def _for_every_member(named: dict[str, Value]) -> dict[str, Value]:
+    """The same, and what one member of an ensemble has also under the names of those that lack it."""
+    found = {name: match for name in named if (match := _OF_MEMBER.fullmatch(name))}
+    members = {match["member"] for match in found.values()}
+    shared = {
+        f"{MEMBERS}{member}.{match['rest']}": named[name]
+        for name, match in found.items()
+        for member in members
+    }
+    return shared | named
 
 
 def _biases(model: onnx.ModelProto) -> dict[str, str]:

@@ -84,7 +84,7 @@ class WeightsKind(enum.StrEnum):
 class NetworksKind(enum.StrEnum):
     """Which networks of a run `cruor export` takes."""
 
-    LAST = "last"
+    ONE = "one"
     FOLDS = "folds"
 
 
@@ -339,8 +339,8 @@ def export(
         WeightsKind, typer.Option(help="Keep them in half precision, or in 8 bit: half the size.")
     ] = WeightsKind.HALF,
     networks: Annotated[
-        NetworksKind, typer.Option(help="The last, trained on all data, or the folds' together, averaged.")
-    ] = NetworksKind.LAST,
+        NetworksKind, typer.Option(help="The one of `train`, or those of `crossval`'s folds, averaged.")
+    ] = NetworksKind.ONE,
 ) -> None:
     """Make a bundle of a run: graph, calibration, study head, figures, card."""
     _need_training()

@@ -72,6 +72,8 @@ def test_what_is_no_manifest_is_refused_with_the_file_named(tmp_path, text):
     [
         ("outputs", ("outputs",), ["subdural", "any"]),
         ("map_scale", ("map_scale",), -1.0),
+        ("network.members", ("network", "members"), 0),
+        ("network.members", ("network", "members"), 101),
         ("input.std", ("input", "std"), 0.0),
         ("calibration.slope", ("calibration", "slope"), [-1.0] * 6),
         ("study_head.features", ("study_head", "features"), ["maximum", "peak"]),

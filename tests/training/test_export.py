@@ -30,6 +30,8 @@ from cruor.training import export
 from cruor.training.calibration import calls_by_other_folds, cross_fitted_studies
 from cruor.training.evaluation.metrics import bootstrap
 from cruor.training.experiment import Experiment, ExperimentError, save_experiment
+from cruor.training.explain.explainer import open_explainer
+from cruor.training.explain.rebuild import check_against_graph
 from cruor.training.export import (
     STRICTEST,
     TERMS,
@@ -49,7 +51,7 @@ from cruor.training.graph import LARGE_FROM, load_network
 from cruor.training.networks.lite0 import Lite0, load_imagenet
 from cruor.training.prepare.ct_ich import rebuild_hu
 from cruor.training.run import EXPERIMENT_FILE, FINISHED_FILE, MADE_BY_FILE
-from cruor.training.runs import OUT_OF_FOLD, PREDICTIONS_FILE
+from cruor.training.runs import OUT_OF_FOLD
 from tests.training.samples import head
 
 pytestmark = pytest.mark.filterwarnings("ignore:::lightning")
@@ -250,18 +252,24 @@ def test_a_run_that_is_not_trained_and_cross_validated_is_refused(
     assert not (tmp_path / "bundle").exists()
 
 
+@pytest.fixture(scope="module")
+def together(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The networks of the folds, of a run that was never trained on all of its data."""
+    run = tmp_path_factory.mktemp("folds")
+    names = [EXPERIMENT_FILE, MADE_BY_FILE, OUT_OF_FOLD, *(f"fold{fold}/last.ckpt" for fold in range(2))]
+    for name in names:
+        (run / name).parent.mkdir(exist_ok=True)
+        (run / name).write_bytes((finished_run / name).read_bytes())
+    with pytest.MonkeyPatch.context() as few_rounds:
+        few_rounds.setattr(export, "bootstrap", partial(bootstrap, rounds=20))
+        return export_run(run, run / "bundle", BundleName("tiny", "0.0.1"), networks="folds")
+
+
 class TestNetworksOfTheFolds:
-    @pytest.fixture(scope="class")
-    def together(self, finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-        """Of a run that was cross-validated, and never trained on all of its data."""
-        run = tmp_path_factory.mktemp("folds")
-        names = [EXPERIMENT_FILE, MADE_BY_FILE, OUT_OF_FOLD, *(f"fold{fold}/last.ckpt" for fold in range(2))]
-        for name in names:
-            (run / name).parent.mkdir(exist_ok=True)
-            (run / name).write_bytes((finished_run / name).read_bytes())
-        with pytest.MonkeyPatch.context() as few_rounds:
-            few_rounds.setattr(export, "bootstrap", partial(bootstrap, rounds=20))
-            return export_run(run, run / "bundle", BundleName("tiny", "0.0.1"), networks="folds")
+    def test_it_comes_out_of_its_bundle_again(self, together: Path) -> None:
+        explainer = open_explainer(str(together))
+        channels = generated_channels(2, explainer.bundle.manifest.input)
+        assert check_against_graph(explainer.network, explainer.bundle, channels) < 1e-3
 
     def test_the_bundle_gives_the_mean_of_what_they_say(
         self, together: Path, finished_run: Path, finished_experiment: Experiment
@@ -283,12 +291,25 @@ class TestNetworksOfTheFolds:
         assert "2 of them, their logits and maps averaged" in card
         assert "together they have no test figure of their own" in card
 
+    def test_the_card_names_the_commands_that_make_it(self, together: Path) -> None:
+        card = (together / "README.md").read_text()
+        assert "`cruor crossval` of `experiments/" in card
+        assert " --networks folds`" in card
+        assert "`cruor train`" not in card
+
     def test_a_run_by_a_split_has_none(self, tmp_path: Path, finished_experiment: Experiment) -> None:
         data = replace(finished_experiment.data, split="split.csv")
         save_experiment(replace(finished_experiment, data=data), tmp_path / EXPERIMENT_FILE)
-        (tmp_path / PREDICTIONS_FILE).touch()
-        with pytest.raises(ExperimentError, match="no folds; export its last network"):
+        with pytest.raises(ExperimentError, match="there are no folds"):
             export_run(tmp_path, tmp_path / "bundle", BundleName("x", "1"), networks="folds")
+
+    def test_a_fold_without_its_weights_is_named(self, finished_run: Path, tmp_path: Path) -> None:
+        for name in (EXPERIMENT_FILE, OUT_OF_FOLD, "fold0/last.ckpt"):
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).write_bytes((finished_run / name).read_bytes())
+        with pytest.raises(ExperimentError, match=r"fold1: no last\.ckpt; delete the folder"):
+            export_run(tmp_path, tmp_path / "bundle", BundleName("x", "1"), networks="folds")
+        assert not (tmp_path / "bundle").exists()
 
 
 def test_the_default_rule_is_the_one_with_the_best_balance(bundle: Bundle, out_of_fold: pd.DataFrame) -> None:

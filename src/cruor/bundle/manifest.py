@@ -110,13 +110,18 @@ class Rules:
         return replace(self, operating_point=points[name], other_points=others)
 
 
+MOST_MEMBERS = 100
+"""Networks of a bundle: more would not come from folds, but from a damaged manifest."""
+
+
 @dataclass(frozen=True)
 class NetworkName:
     """A network by name.
 
     Attributes:
         backbone: that of timm where the name leaves it open, else empty.
-        members: so many networks of this make read each slice; their logits and maps are averaged.
+        members: so many networks of this make read each slice, at most MOST_MEMBERS; their logits and maps
+            are averaged.
     """
 
     name: str
@@ -259,6 +264,7 @@ def _senseless(manifest: Manifest) -> dict[str, bool]:
         "volume": volume is not None and not (manifest.map_kind == "blood" and _makes_sense(volume)),
         "calibration.reach_mm": not 0 <= manifest.calibration.reach_mm < GREATEST,
         "terms": not manifest.terms,
+        "network.members": not 1 <= manifest.network.members <= MOST_MEMBERS,
         "input.crop.margin": not 0 <= settings.crop.margin <= 1,
         "input.crop.least_share": not 0 < settings.crop.least_share <= 1,
         "input.std": not settings.std > 0,

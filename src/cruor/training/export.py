@@ -68,6 +68,7 @@ from cruor.training.runs import (
     EXPERIMENT_FILE,
     FINISHED_FILE,
     FOLD,
+    LAST_CHECKPOINT,
     LEFT_OUT,
     MADE_BY_FILE,
     PREDICTIONS_FILE,
@@ -77,6 +78,9 @@ from cruor.training.runs import (
 )
 from cruor.training.usual import usual_ranges
 from cruor.training.volume_fit import fit_volume
+
+Networks = Literal["one", "folds"]
+"""Of a run: the one of `cruor train`, or those of the folds of `cruor crossval` together."""
 
 NEVER_SEEN = ", never seen"
 """In a figure's name: its source was left out of the training."""
@@ -223,7 +227,7 @@ def export_run(
     folder: Path,
     bundle: BundleName,
     store: WeightStore = store_in_half,
-    networks: Literal["last", "folds"] = "last",
+    networks: Networks = "one",
 ) -> Path:
     """Make a bundle of a trained run.
 
@@ -233,16 +237,19 @@ def export_run(
         folder: made if missing; the bundle's files are written into it.
         bundle: how it is called.
         store: how the weights are kept in the graph.
-        networks: the `last` one, trained on all of the data, or those of the `folds` together.
+        networks: the `one` of `cruor train`, or those of the `folds` of `cruor crossval` together.
 
     Raises:
-        ExperimentError: the run was not trained to its end, or nothing was measured.
+        ExperimentError: the run was not trained to its end, nothing was measured, or the networks of folds
+            are asked for where there are none or one is missing.
     """
     experiment = load_experiment(run / EXPERIMENT_FILE)
     measured_by = [(file, "crossval") for file in crossvalidation_files(experiment)]
     if experiment.data.split:
         measured_by = [(PREDICTIONS_FILE, "train")]
-    needed = [*measured_by, *([(FINISHED_FILE, "train")] if networks == "last" else [])]
+    if networks == "folds" and experiment.data.split:
+        raise ExperimentError(f"{run}: trained by a split, so there are no folds; leave out --networks")
+    needed = [*measured_by, *([(FINISHED_FILE, "train")] if networks == "one" else [])]
     for file, command in needed:
         if not (run / file).exists():
             raise ExperimentError(f"{run}: no {file}; run `cruor {command}` on the experiment first")
@@ -272,19 +279,21 @@ def export_run(
     return folder
 
 
-def _trained_networks(
-    experiment: Experiment, run: Path, networks: Literal["last", "folds"]
-) -> list[SliceNetwork]:
+def _trained_networks(experiment: Experiment, run: Path, networks: Networks) -> list[SliceNetwork]:
     """The networks that a bundle is made of.
 
     Raises:
-        ExperimentError: those of the folds are asked for, and the experiment has a split instead.
+        ExperimentError: a fold has no checkpoint.
     """
-    if networks == "last":
+    if networks == "one":
         return [load_network(experiment, run)]
-    if experiment.data.split:
-        raise ExperimentError(f"{run}: trained by a split, so there are no folds; export its last network")
-    return [load_network(experiment, run / f"{FOLD}{number}") for number in range(experiment.data.folds)]
+    folds = [run / f"{FOLD}{number}" for number in range(experiment.data.folds)]
+    for fold in folds:
+        if not (fold / LAST_CHECKPOINT).exists():
+            raise ExperimentError(
+                f"{fold}: no {LAST_CHECKPOINT}; delete the folder, run `cruor crossval` again"
+            )
+    return [load_network(experiment, fold) for fold in folds]
 
 
 def check_measurable(scored: pd.DataFrame, run: Path) -> None:
@@ -539,4 +548,15 @@ def render_card(manifest: Manifest) -> str:
     network = NETWORK_WORDS[manifest.network.name].format(backbone=manifest.network.backbone)
     card = environment.get_template("card.md.j2")
     never_seen = any(NEVER_SEEN in figure.name for figure in manifest.figures)
-    return card.render(manifest=manifest, network=network, plain_head=PLAIN_HEAD, never_seen=never_seen)
+    commands = "`cruor train` and `cruor crossval`"
+    if "split" in manifest.made_by:
+        commands = "`cruor train`"
+    elif manifest.network.members > 1:
+        commands = "`cruor crossval`"
+    return card.render(
+        manifest=manifest,
+        network=network,
+        plain_head=PLAIN_HEAD,
+        never_seen=never_seen,
+        commands=commands,
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from typer.testing import CliRunner
 
 from cruor.cli import app
 from cruor.preprocessing.crop import Box
+from cruor.reader.study_head import study_probability
 from cruor.training.explain.cam import Cams
 from cruor.training.explain.explainer import Explainer
 from cruor.training.explain.pointing import BOX, DRAWN, MASK, point_at_blood, read_boxes, score
@@ -39,7 +41,7 @@ class Pointing(Explainer):
 
     def explain(self, hu: NDArray[np.int16]) -> tuple[Cams, Box]:
         heats = [None if point is None else spot(point) for point in self.points]  # type: ignore[attr-defined]
-        logits = np.full(6, self.logit, dtype=np.float32)  # type: ignore[attr-defined]
+        logits = np.arange(6, dtype=np.float32) + self.logit  # type: ignore[attr-defined]
         return Cams(heats[0], heats[1], logits, 1.0, 0.1), Box(0, 0, SIDE)
 
 
@@ -95,16 +97,24 @@ class TestCounting:
         assert record["slices"] == 2
         assert record["figures"][0]["patients"] == 1
 
-    @pytest.mark.parametrize(("logit", "suspected"), [(50.0, 1.0), (-50.0, 0.0)])
-    def test_slices_are_suspected_where_they_reach_an_operating_point_alone(
-        self, folder: Path, tmp_path: Path, pointing: Pointer, logit: float, suspected: float
+    def test_slices_are_suspected_at_the_operating_points_that_they_reach_alone(
+        self, folder: Path, tmp_path: Path, pointing: Pointer
     ) -> None:
-        told = pointing(logit=logit)
+        told = pointing(logit=0.7)
+        manifest = told.bundle.manifest
+        calibrated = manifest.calibration.slope[0] * 0.7 + manifest.calibration.intercept[0]
+        alone = np.array([1 / (1 + np.exp(-calibrated))])
+        probability = study_probability(alone, manifest.study_head)
+        strict = replace(manifest.rules.operating_point, name="strict", threshold=probability * 1.01)
+        mild = replace(strict, name="mild", threshold=probability * 0.99)
+        rules = replace(manifest.rules, operating_point=strict, other_points=(mild,))
+        object.__setattr__(told, "bundle", replace(told.bundle, manifest=replace(manifest, rules=rules)))
         record = point_at_blood([folder], told, tmp_path / "out")
-        points = {point.name for point in told.bundle.manifest.rules.every_point}
         for figure in record["figures"]:
-            assert set(figure["suspected"]) == points
-            assert all(share["value"] == suspected for share in figure["suspected"].values())
+            shares = {name: share["value"] for name, share in figure["suspected"].items()}
+            assert shares == {"strict": 0.0, "mild": 1.0}
+        lines = pd.read_csv(tmp_path / "out" / "explain.csv")
+        np.testing.assert_allclose(lines["probability"], probability, rtol=1e-6)
 
     def test_a_mask_by_hand_goes_before_a_machines_drawing(
         self, folder: Path, tmp_path: Path, pointing: Pointer
@@ -207,6 +217,7 @@ class TestCommand:
         assert run.exit_code == 0, run.output
         assert "ct-ich, drawn by a machine: 2 slices, 1 patients" in run.output
         assert "Research use only" in run.output.replace("\n", " ")
+        assert "each slice alone, suspected at: balanced" in " ".join(run.output.split())
 
     def test_a_folder_that_was_not_prepared_is_wrong_usage(self, tmp_path: Path) -> None:
         run = CliRunner().invoke(app, ["explain", "--data", str(tmp_path), "--out", str(tmp_path / "out")])

@@ -15,9 +15,15 @@ from torch import Tensor, nn
 
 from cruor.bundle.manifest import BundleError
 from cruor.bundle.model import MODEL_FILE, SHIPPED, Bundle, open_bundle
+from cruor.training.experiment import NetworkSettings
 from cruor.training.explain.explainer import empty_network, open_explainer
 from cruor.training.explain.rebuild import check_against_graph, constants, fill_from_graph
-from cruor.training.graph import STORES
+from cruor.training.graph import STORES, write_graph
+from cruor.training.networks import build_network
+from cruor.training.networks.base import SliceNetwork
+from cruor.training.networks.ensemble import Ensemble
+from tests.training.networks.samples import lively
+from tests.training.samples import tiny_experiment
 
 
 class Fusion(nn.Module):
@@ -167,6 +173,33 @@ class TestFilling:
 
         with pytest.raises(BundleError, match=r"edge_weights: shape \(2,\)"):
             fill_from_graph(Larger(), graph)
+
+
+class TestMembers:
+    @pytest.mark.parametrize("made", [(0, 0, 1), (0, 1, 1)])
+    def test_what_members_share_comes_out_in_each_of_them(
+        self, made: tuple[int, ...], tmp_path: Path
+    ) -> None:
+        networks = [lively(small_network(), SIZE) for _ in made]
+        for network, seed in zip(networks, made, strict=True):
+            chance = torch.Generator().manual_seed(seed)
+            for parameter in network.parameters():
+                parameter.data += 0.02 * torch.randn(parameter.shape, generator=chance)
+        together = Ensemble(networks)
+        write_graph(together, tiny_experiment(tmp_path, size=SIZE), tmp_path / MODEL_FILE, lambda model: None)
+        filled = fill_from_graph(Ensemble([small_network() for _ in made]), tmp_path / MODEL_FILE)
+        channels = np.random.default_rng(5).standard_normal((2, 3, SIZE, SIZE)).astype(np.float32)
+        assert np.abs(logits_of(networks[0], channels) - logits_of(networks[2], channels)).max() > 0.01
+        for ours, theirs in zip(filled.members, networks, strict=True):
+            np.testing.assert_allclose(logits_of(ours, channels), logits_of(theirs, channels), atol=1e-3)
+
+
+SIZE = 64
+
+
+def small_network() -> SliceNetwork:
+    torch.manual_seed(1)
+    return build_network(NetworkSettings("lite0", weights="random"), 3, SIZE)
 
 
 class TestConstants:

@@ -33,7 +33,7 @@ class Cams:
     Attributes:
         library: float32, (size, size), 0 to 1: scaled by the library so that the hottest point is 1.
         exact: float32, (size, size), >= 0, on the bundle's one scale; None where the graph gives no maps.
-        logits: of the bundle, (outputs,).
+        logits: raw, of the bundle, float32, (outputs,).
         library_seconds, exact_seconds: how long each took, forward passes included; exact_seconds is the
             time of the bundle's forward pass also where it gives no maps.
     """

@@ -20,6 +20,7 @@ from cruor.training.networks.base import SliceNetwork
 from cruor.training.networks.ensemble import Ensemble
 
 PAPERS_LAYER = "the network's last features, as in the paper"
+FIRST_ONES_LAYER = "the last features of the first of several networks"
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +71,8 @@ def open_explainer(name_or_folder: str, layer: str | None = None) -> Explainer:
     blank = np.zeros((len(settings.windows_hu), settings.crop.size, settings.crop.size), dtype=np.float32)
     check_against_graph(network, bundle, blank[None])
     chosen = network.cam_layer if layer is None else find_layer(network, layer)
-    return Explainer(bundle, network, chosen, layer or PAPERS_LAYER, count_cells(network, chosen, blank))
+    own_layer = FIRST_ONES_LAYER if bundle.manifest.network.members > 1 else PAPERS_LAYER
+    return Explainer(bundle, network, chosen, layer or own_layer, count_cells(network, chosen, blank))
 
 
 def empty_network(manifest: Manifest) -> SliceNetwork:

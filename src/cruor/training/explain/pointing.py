@@ -56,7 +56,7 @@ class PointedSlice:
             cannot point more finely.
         inside: share of the map's area above half of its peak that lies in the bleed; 0 for a cold map.
         cold: the map is 0 everywhere.
-        probability: of hemorrhage, as the bundle tells of a study of this slice alone.
+        probability: of hemorrhage, by the study head as if the slice were a study. (Reading would refuse it.)
         correlation: with the other form; NaN where there is none.
         seconds: for this form.
     """
@@ -156,7 +156,7 @@ class PointingFigure:
             `chance`.
         chance, near_chance: mean over the slices.
         suspected: by operating point, share of the slices whose `probability` reaches it: all are positive,
-            so that it is the sensitivity of a reader who is shown one slice.
+            so that it is the sensitivity of the rule `probability` on single slices.
     """
 
     source: str
@@ -308,7 +308,7 @@ def _point(case: _Case, explainer: Explainer) -> Iterator[PointedSlice]:
     both, box = explainer.explain(case.hu)
     manifest = explainer.bundle.manifest
     probability = study_probability(
-        explainer.bundle.slice_probabilities(both.logits)[:1], manifest.study_head
+        explainer.bundle.slice_probabilities(both.logits[None])[:, 0], manifest.study_head
     )
     blood, head = take_square(case.blood, box, 0.0), take_square(_head(case.hu), box, 0.0)
     correlation = None if both.exact is None else agreement(both.library, both.exact).correlation

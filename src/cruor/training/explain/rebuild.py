@@ -134,15 +134,19 @@ def constants(model: onnx.ModelProto) -> Values:
 
 
 def _for_every_member(named: dict[str, Value]) -> dict[str, Value]:
-    """The same, and what one member of an ensemble has also under the names of those that lack it."""
-    found = {name: match for name in named if (match := _OF_MEMBER.fullmatch(name))}
-    members = {match["member"] for match in found.values()}
-    shared = {
-        f"{MEMBERS}{member}.{match['rest']}": named[name]
-        for name, match in found.items()
-        for member in members
-    }
-    return shared | named
+    """The same, and what a member of an ensemble lacks as the nearest member before it has it.
+
+    The exporter keeps the first of several that are the same.
+    """
+    found = [match for name in named if (match := _OF_MEMBER.fullmatch(name))]
+    rests = {match["rest"] for match in found}
+    whole = dict(named)
+    for member in range(1, 1 + max((int(match["member"]) for match in found), default=0)):
+        for rest in rests:
+            before = whole.get(f"{MEMBERS}{member - 1}.{rest}")
+            if before is not None:
+                whole.setdefault(f"{MEMBERS}{member}.{rest}", before)
+    return whole
 
 
 def _biases(model: onnx.ModelProto) -> dict[str, str]:

@@ -41,7 +41,7 @@ def _table(name: str, forms: list[dict[str, Any]], bundle: str) -> Table:
 
 def _caption(figure: dict[str, Any]) -> str:
     told = ", ".join(f"{point} {_share(share)}" for point, share in figure["suspected"].items())
-    return f"read alone, suspected at: {told}; in brackets 95 % intervals over patients"
+    return f"each slice alone, suspected at: {told}; in brackets 95 % intervals over patients"
 
 
 def _share(estimate: dict[str, float]) -> str:

@@ -71,8 +71,8 @@ class BloodMap(Lite0):
     def shown(self, maps: Tensor) -> Tensor:
         """Logits of blood by cell -> its probability.
 
-        In training, cells with blood weigh `PixelLoss.WEIGHT_DRAWN` times as much as others, so that the
-        odds that the logits tell are so many times too high.
+        In training, cells with drawn blood weigh `PixelLoss.WEIGHT_DRAWN` times as much as those of slices
+        without, so that the odds of the logits are about so many times too high.
         """
         return (maps - math.log(PixelLoss.WEIGHT_DRAWN)).sigmoid()
 

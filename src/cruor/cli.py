@@ -81,13 +81,6 @@ class WeightsKind(enum.StrEnum):
     INT8 = "int8"
 
 
-class NetworksKind(enum.StrEnum):
-    """Which networks of a run `cruor export` takes."""
-
-    ONE = "one"
-    FOLDS = "folds"
-
-
 def _version(asked: bool) -> None:
     if asked:
         typer.echo(f"cruor {__version__}")
@@ -338,9 +331,9 @@ def export(
     weights: Annotated[
         WeightsKind, typer.Option(help="Keep them in half precision, or in 8 bit: half the size.")
     ] = WeightsKind.HALF,
-    networks: Annotated[
-        NetworksKind, typer.Option(help="The one of `train`, or those of `crossval`'s folds, averaged.")
-    ] = NetworksKind.ONE,
+    folds: Annotated[
+        int, typer.Option(min=0, help="Instead of `train`'s network those of N first folds, averaged.")
+    ] = 0,
 ) -> None:
     """Make a bundle of a run: graph, calibration, study head, figures, card."""
     _need_training()
@@ -350,7 +343,7 @@ def export(
 
     try:
         made = BundleName(name or out.name, version)
-        typer.echo(export_run(run, out, made, STORES[weights], networks.value))
+        typer.echo(export_run(run, out, made, STORES[weights], folds))
     except (ExperimentError, OSError) as error:
         _stop(str(error))
 

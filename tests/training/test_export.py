@@ -262,7 +262,7 @@ def together(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
         (run / name).write_bytes((finished_run / name).read_bytes())
     with pytest.MonkeyPatch.context() as few_rounds:
         few_rounds.setattr(export, "bootstrap", partial(bootstrap, rounds=20))
-        return export_run(run, run / "bundle", BundleName("tiny", "0.0.1"), networks="folds")
+        return export_run(run, run / "bundle", BundleName("tiny", "0.0.1"), folds=2)
 
 
 class TestNetworksOfTheFolds:
@@ -294,21 +294,25 @@ class TestNetworksOfTheFolds:
     def test_the_card_names_the_commands_that_make_it(self, together: Path) -> None:
         card = (together / "README.md").read_text()
         assert "`cruor crossval` of `experiments/" in card
-        assert " --networks folds`" in card
+        assert " --folds 2`" in card
         assert "`cruor train`" not in card
 
     def test_a_run_by_a_split_has_none(self, tmp_path: Path, finished_experiment: Experiment) -> None:
         data = replace(finished_experiment.data, split="split.csv")
         save_experiment(replace(finished_experiment, data=data), tmp_path / EXPERIMENT_FILE)
         with pytest.raises(ExperimentError, match="there are no folds"):
-            export_run(tmp_path, tmp_path / "bundle", BundleName("x", "1"), networks="folds")
+            export_run(tmp_path, tmp_path / "bundle", BundleName("x", "1"), folds=2)
+
+    def test_more_than_there_are_is_refused(self, finished_run: Path, tmp_path: Path) -> None:
+        with pytest.raises(ExperimentError, match="3 folds are wanted, it has 2"):
+            export_run(finished_run, tmp_path / "bundle", BundleName("x", "1"), folds=3)
 
     def test_a_fold_without_its_weights_is_named(self, finished_run: Path, tmp_path: Path) -> None:
         for name in (EXPERIMENT_FILE, OUT_OF_FOLD, "fold0/last.ckpt"):
             (tmp_path / name).parent.mkdir(exist_ok=True)
             (tmp_path / name).write_bytes((finished_run / name).read_bytes())
         with pytest.raises(ExperimentError, match=r"fold1: no last\.ckpt; delete the folder"):
-            export_run(tmp_path, tmp_path / "bundle", BundleName("x", "1"), networks="folds")
+            export_run(tmp_path, tmp_path / "bundle", BundleName("x", "1"), folds=2)
         assert not (tmp_path / "bundle").exists()
 
 

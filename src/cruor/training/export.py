@@ -79,9 +79,6 @@ from cruor.training.runs import (
 from cruor.training.usual import usual_ranges
 from cruor.training.volume_fit import fit_volume
 
-Networks = Literal["one", "folds"]
-"""Of a run: the one of `cruor train`, or those of the folds of `cruor crossval` together."""
-
 NEVER_SEEN = ", never seen"
 """In a figure's name: its source was left out of the training."""
 
@@ -227,7 +224,7 @@ def export_run(
     folder: Path,
     bundle: BundleName,
     store: WeightStore = store_in_half,
-    networks: Networks = "one",
+    folds: int = 0,
 ) -> Path:
     """Make a bundle of a trained run.
 
@@ -237,23 +234,22 @@ def export_run(
         folder: made if missing; the bundle's files are written into it.
         bundle: how it is called.
         store: how the weights are kept in the graph.
-        networks: the `one` of `cruor train`, or those of the `folds` of `cruor crossval` together.
+        folds: so many first folds of `cruor crossval`, their networks together; 0 is that of `cruor train`.
 
     Raises:
-        ExperimentError: the run was not trained to its end, nothing was measured, or the networks of folds
-            are asked for where there are none or one is missing.
+        ExperimentError: the run was not trained to its end, nothing was measured, or networks of folds are
+            asked for that there are not.
     """
     experiment = load_experiment(run / EXPERIMENT_FILE)
     measured_by = [(file, "crossval") for file in crossvalidation_files(experiment)]
     if experiment.data.split:
         measured_by = [(PREDICTIONS_FILE, "train")]
-    if networks == "folds" and experiment.data.split:
-        raise ExperimentError(f"{run}: trained by a split, so there are no folds; leave out --networks")
-    needed = [*measured_by, *([(FINISHED_FILE, "train")] if networks == "one" else [])]
+    _check_folds(experiment, run, folds)
+    needed = [*measured_by, *([] if folds else [(FINISHED_FILE, "train")])]
     for file, command in needed:
         if not (run / file).exists():
             raise ExperimentError(f"{run}: no {file}; run `cruor {command}` on the experiment first")
-    members = _trained_networks(experiment, run, networks)
+    members = _trained_networks(experiment, run, folds)
     heads = load_heads(experiment.data, experiment.input)
     table = pd.read_parquet(run / measured_by[0][0])
     check_measurable(table, run)
@@ -279,21 +275,33 @@ def export_run(
     return folder
 
 
-def _trained_networks(experiment: Experiment, run: Path, networks: Networks) -> list[SliceNetwork]:
+def _check_folds(experiment: Experiment, run: Path, folds: int) -> None:
+    """Refuse networks of folds that the run cannot have.
+
+    Raises:
+        ExperimentError: it has a split, or fewer folds.
+    """
+    if folds and experiment.data.split:
+        raise ExperimentError(f"{run}: trained by a split, so there are no folds; leave out --folds")
+    if folds > experiment.data.folds:
+        raise ExperimentError(f"{run}: {folds} folds are wanted, it has {experiment.data.folds}")
+
+
+def _trained_networks(experiment: Experiment, run: Path, folds: int) -> list[SliceNetwork]:
     """The networks that a bundle is made of.
 
     Raises:
         ExperimentError: a fold has no checkpoint.
     """
-    if networks == "one":
+    if not folds:
         return [load_network(experiment, run)]
-    folds = [run / f"{FOLD}{number}" for number in range(experiment.data.folds)]
-    for fold in folds:
+    places = [run / f"{FOLD}{number}" for number in range(folds)]
+    for fold in places:
         if not (fold / LAST_CHECKPOINT).exists():
             raise ExperimentError(
                 f"{fold}: no {LAST_CHECKPOINT}; delete the folder, run `cruor crossval` again"
             )
-    return [load_network(experiment, fold) for fold in folds]
+    return [load_network(experiment, fold) for fold in places]
 
 
 def check_measurable(scored: pd.DataFrame, run: Path) -> None:

@@ -339,11 +339,10 @@ def export(
     _need_training()
     from cruor.training.experiment import ExperimentError
     from cruor.training.export import BundleName, export_run
-    from cruor.training.graph import STORES
 
     try:
         made = BundleName(name or out.name, version)
-        typer.echo(export_run(run, out, made, STORES[weights], folds))
+        typer.echo(export_run(run, out, made, weights, folds))
     except (ExperimentError, OSError) as error:
         _stop(str(error))
 

@@ -27,11 +27,11 @@ from cruor.training.data import (
     draw_epoch,
     load_heads,
 )
-from cruor.training.experiment import AugmentationSettings, DataSettings
+from cruor.training.experiment import AugmentationSettings, DataSettings, ExperimentError
 from cruor.training.prepare.ct_ich import rebuild_hu
 from cruor.training.prepare.store import LABELS, StoredSlice, read_slice, write_prepared
 from cruor.training.splits import check_no_patient_on_two_sides, split_by_patient
-from tests.training.samples import SIDE, blob, head, labels, study
+from tests.training.samples import SIDE, as_pictures, blob, head, labels, study
 
 INPUT = InputSettings(CropSettings(size=64))
 BOUNDS = INPUT.bounds_hu
@@ -76,6 +76,27 @@ class TestLoadHeads:
         wanted = crop_head(study("one", (False, True)).hu[1], INPUT)[0]
         np.testing.assert_array_equal(heads.crops[1].hu, np.round(wanted))
         assert heads.crops[1].hu.dtype == np.int16
+
+    def test_pictures_without_air_are_refused_where_heads_are_looked_for_in_air(self, tmp_path: Path) -> None:
+        write_prepared([study("a", (True,), source="ct-ich")], tmp_path / "slices")
+        write_prepared([as_pictures(study("b", (True,), source="pictures"))], tmp_path / "pictures")
+        both = DataSettings((str(tmp_path / "slices"), str(tmp_path / "pictures")))
+        with pytest.raises(ExperimentError, match=r"^pictures: .* finds no head; take .*area: shown-head"):
+            load_heads(both, INPUT)
+        for area in ("shown-head", "slice"):
+            settings = InputSettings(CropSettings(size=64, area=area))
+            assert len(load_heads(both, settings).index) == 2
+
+    def test_a_slice_and_a_picture_of_it_are_shown_alike(self, tmp_path: Path) -> None:
+        one = study("a", (True,))
+        settings = InputSettings(CropSettings(size=64, area="shown-head"), windows_hu=((0, 80),))
+        write_prepared([one], tmp_path / "slices")
+        write_prepared([as_pictures(one)], tmp_path / "pictures")
+        crops = [
+            load_heads(DataSettings((str(tmp_path / name),)), settings).crops[0].hu
+            for name in ("slices", "pictures")
+        ]
+        np.testing.assert_allclose(crops[0], crops[1], atol=4)  # bone is 80 HU, and 76 in the picture
 
     def test_slices_without_a_label_are_not_read(self, folder: Path) -> None:
         heads = load_heads(DataSettings((str(folder),)), INPUT)

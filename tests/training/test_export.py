@@ -294,7 +294,7 @@ class TestNetworksOfTheFolds:
     def test_the_card_names_the_commands_that_make_it(self, together: Path) -> None:
         card = (together / "README.md").read_text()
         assert "`cruor crossval` of `experiments/" in card
-        assert " --folds 2`" in card
+        assert " tiny --version 0.0.1 --folds 2`" in card
         assert "`cruor train`" not in card
 
     def test_a_run_by_a_split_has_none(self, tmp_path: Path, finished_experiment: Experiment) -> None:

@@ -30,7 +30,6 @@ from cruor.training.experiment import (
     ValidationSettings,
 )
 from cruor.training.export import TEST_ORIGIN, BundleName, export_run
-from cruor.training.graph import store_in_8_bit
 from cruor.training.loading import HeadsData, without_tiny_batch
 from cruor.training.module import SliceModule
 from cruor.training.prepare.store import write_prepared
@@ -312,7 +311,7 @@ def test_two_processes_train_one_network_and_share_its_epochs(experiment: Experi
 def test_a_run_with_a_split_becomes_a_bundle_measured_on_its_test_side(
     run: Path, experiment: Experiment, tmp_path: Path
 ) -> None:
-    export_run(run, tmp_path / "bundle", BundleName("tiny", "1"), store_in_8_bit)
+    export_run(run, tmp_path / "bundle", BundleName("tiny", "1"), "int8")
     bundle = open_bundle(str(tmp_path / "bundle"))
     manifest = bundle.manifest
     assert manifest.made_by["test_side"] == "test"

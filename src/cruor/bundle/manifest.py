@@ -16,7 +16,7 @@ OUTPUTS = ("any", "epidural", "intraparenchymal", "intraventricular", "subarachn
 RULES = ("probability", "paper-2.5", "paper-5", "paper-10")
 """How slices can decide a study; `reader.rules` does it."""
 
-STUDY_FEATURES = ("peak", "top_mean")
+STUDY_FEATURES = ("peak", "top_mean", "highest")
 """What a study head can look at; `reader.study_head` computes it."""
 
 MEASURES = ("brain_hu", "spread_hu", "brain_share")

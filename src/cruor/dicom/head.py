@@ -106,16 +106,18 @@ def cell_means(hu: NDArray[np.int16]) -> NDArray[np.float32]:
     return result
 
 
-def head_mask(hu: NDArray[np.int16]) -> NDArray[np.bool_]:
+def head_mask(hu: NDArray[np.int16], above_hu: float = TISSUE_HU) -> NDArray[np.bool_]:
     """Find the head: the largest connected blob of tissue and bone; headrest, table and tubes are left out.
 
     Args:
         hu: int16, (rows, columns), HU, padding set to air.
+        above_hu: cells whose mean is above it are looked at. Where HU are known in a window only, air and fat
+            are its lowest value, and this must be above that.
 
     Returns:
         bool, the coarse grid of `cell_means`; all False where there is no tissue.
     """
-    return _mask_of(cell_means(hu))
+    return _mask_of(cell_means(hu), above_hu)
 
 
 def inside_skull(hu: NDArray[np.int16], pixel_spacing: tuple[float, float] | None) -> Inside:
@@ -164,8 +166,8 @@ def has_skull(found: Inside) -> bool:
     return LEAST_INSIDE_MM2 <= found.area_mm2 <= GREATEST_INSIDE_MM2
 
 
-def _mask_of(means: NDArray[np.float32]) -> NDArray[np.bool_]:
-    opened = _open(means > TISSUE_HU)
+def _mask_of(means: NDArray[np.float32], above_hu: float = TISSUE_HU) -> NDArray[np.bool_]:
+    opened = _open(means > above_hu)
     return _largest_blob(opened)
 
 

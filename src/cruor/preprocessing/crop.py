@@ -42,21 +42,29 @@ class CropSettings:
         margin: air kept round the head, as a share of the head's longer side.
         least_share: the box is never smaller than this share of the slice's longer side, so that the
             small top of the skull is not blown up to a whole head.
-        area: `head`, or `slice`: the whole slice, made square with air, as the paper resizes it.
+        area: `head`; `shown-head`: what of it the windows show; or `slice`: the whole slice, made square with
+            air, as the paper resizes it. `shown-head` is the same box for a slice and for a picture of it in
+            such a window, in which air, fat and skin are all black.
     """
 
     size: int
     margin: float = 0.06
     least_share: float = 0.5
-    area: Literal["head", "slice"] = "head"
+    area: Literal["head", "shown-head", "slice"] = "head"
 
 
-def find_head(hu: NDArray[np.int16], settings: CropSettings) -> Box:
+SHOWN_SHARE = 1 / 8
+"""A cell is shown where its mean is above this share of what the windows span, 10 of 80 HU: above the noise
+that JPEG leaves in black, below the mean of brain."""
+
+
+def find_head(hu: NDArray[np.int16], settings: CropSettings, bounds_hu: tuple[int, int]) -> Box:
     """Find the square round the head.
 
     Args:
         hu: (rows, columns), HU, padding already set to air.
         settings: margin and least size.
+        bounds_hu: the lowest and the highest HU that the windows look at.
 
     Returns:
         The box; the middle square of the slice where no tissue is found.
@@ -66,7 +74,7 @@ def find_head(hu: NDArray[np.int16], settings: CropSettings) -> Box:
     whole = Box((rows - longer) // 2, (columns - longer) // 2, longer)
     if settings.area == "slice":
         return whole
-    mask = head_mask(hu)
+    mask = head_mask(hu) if settings.area == "head" else shown_mask(hu, bounds_hu)
     if not mask.any():
         return whole
     rows_in, columns_in = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
@@ -75,6 +83,12 @@ def find_head(hu: NDArray[np.int16], settings: CropSettings) -> Box:
     head = max(bottom - top, right - left)
     size = round(max(head * (1 + 2 * settings.margin), longer * settings.least_share))
     return Box(int(top + bottom - size) // 2, int(left + right - size) // 2, size)
+
+
+def shown_mask(hu: NDArray[np.int16], bounds_hu: tuple[int, int]) -> NDArray[np.bool_]:
+    """The head as windows show it, on the coarse grid of `dicom.head`: skull, brain, and muscle outside."""
+    low, high = bounds_hu
+    return head_mask(np.clip(hu, low, high), low + SHOWN_SHARE * (high - low))
 
 
 def cut_out(hu: NDArray[np.int16], box: Box, size: int, bounds_hu: tuple[int, int]) -> NDArray[np.float32]:

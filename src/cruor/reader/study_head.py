@@ -30,7 +30,12 @@ def top_mean(logits: NDArray[np.float64]) -> float:
     return float(np.sort(smooth_along_scan(logits))[-count:].mean())
 
 
-FEATURES = {"peak": peak, "top_mean": top_mean}
+def highest(logits: NDArray[np.float64]) -> float:
+    """The highest logit. Slices were averaged with their neighbours by distance before (`along_scan`)."""
+    return float(logits.max())
+
+
+FEATURES = {"peak": peak, "top_mean": top_mean, "highest": highest}
 """Name in a bundle's manifest -> function of the calibrated logits of `any`, in scan order, (slices,)."""
 
 

@@ -14,7 +14,9 @@ from cruor.reader.along_scan import average_along_scan
 from cruor.reader.study_head import study_features, study_probability
 from cruor.training.prepare.store import LABELS
 
-FEATURES = ("peak", "top_mean")
+FEATURES = ("highest",)
+"""Of the study head. More of them ranked held-out studies worse; see docs/reader.md for what was tried."""
+
 FEWEST_OF_A_CLASS = 15
 """With fewer slices of either class an output keeps its raw logit: two numbers cannot be fitted to them."""
 
@@ -28,8 +30,8 @@ FEWEST_STUDIES = 5
 SENSITIVITY = 0.95
 """Of the operating point that is meant to miss little."""
 
-PLAIN_HEAD = StudyHead(("peak",), (1.0,), 0.0)
-"""The study is as probable as its most suspicious slice, smoothed along the scan."""
+PLAIN_HEAD = StudyHead(FEATURES, (1.0,), 0.0)
+"""The study is as probable as its most suspicious slice."""
 
 
 def outputs_of(predictions: pd.DataFrame) -> tuple[str, ...]:

@@ -15,11 +15,15 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from cruor.dicom.head import TISSUE_HU
 from cruor.preprocessing.channels import InputSettings, crop_head
-from cruor.preprocessing.crop import Box, cut_out
+from cruor.preprocessing.crop import Box, CropSettings, cut_out
 from cruor.preprocessing.windows import Window
-from cruor.training.experiment import AugmentationSettings, DataSettings
+from cruor.training.experiment import AugmentationSettings, DataSettings, ExperimentError
 from cruor.training.prepare.store import LABELS, StoredSlice, read_index, read_slice, read_slices
+
+MOSTLY = 0.5
+"""Share of a source's slices from which on it is what most of them are."""
 
 UNKNOWN_BLOOD = -1.0
 """Stands everywhere in the blood of a positive slice without a drawing."""
@@ -116,9 +120,12 @@ def load_heads(
 
     Raises:
         FileNotFoundError: a folder was not prepared, or a file of a study is missing.
+        ExperimentError: heads cannot be found in a source's pictures.
     """
     parts = [(folder, _used_slices(data, folder)) for folder in map(Path, data.folders)]
     index = pd.concat([part for _, part in parts], ignore_index=True)
+    if reason := why_no_heads(index, settings.crop):
+        raise ExperimentError(f"{reason}; take input: {{crop: {{area: shown-head}}}}, or area: slice")
     if not data.in_memory:
         return Heads(index, _crops_on_disk(parts, settings))
     hu = np.empty((len(index), settings.crop.size, settings.crop.size), dtype=np.int16)
@@ -130,6 +137,21 @@ def load_heads(
             drawn[row] = crop.drawn
         progress(row + 1)
     return Heads(index, CropsInMemory(hu, drawn))
+
+
+def why_no_heads(index: pd.DataFrame, crop: CropSettings) -> str | None:
+    """Why heads cannot be found in slices: a clause for the user, or None where they can be.
+
+    `head` looks for what is brighter than air. Pictures of a window have none: all of one would be the head,
+    and its heads would come out smaller than those of other sources.
+    """
+    if crop.area != "head" or "known_low_hu" not in index:
+        return None
+    no_air = (index["known_low_hu"] > TISSUE_HU).groupby(index["source"]).mean()
+    pictures = [str(source) for source, share in no_air.items() if share > MOSTLY]
+    if not pictures:
+        return None
+    return f"{pictures[0]}: pictures of a window without air, in which crop area 'head' finds no head"
 
 
 def _used_slices(data: DataSettings, folder: Path) -> pd.DataFrame:

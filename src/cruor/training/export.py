@@ -61,7 +61,7 @@ from cruor.training.evaluation.metrics import (
 from cruor.training.evaluation.predictions import calibrated_by, studies_of, with_later_columns
 from cruor.training.evaluation.reliability import reliability_curve
 from cruor.training.experiment import Experiment, ExperimentError, load_experiment
-from cruor.training.graph import WeightStore, load_network, map_scale, store_in_half, write_graph
+from cruor.training.graph import HALF, STORES, load_network, map_scale, write_graph
 from cruor.training.networks.base import SliceNetwork
 from cruor.training.networks.ensemble import Ensemble
 from cruor.training.runs import (
@@ -223,7 +223,7 @@ def export_run(
     run: Path,
     folder: Path,
     bundle: BundleName,
-    store: WeightStore = store_in_half,
+    weights: str = HALF,
     folds: int = 0,
 ) -> Path:
     """Make a bundle of a trained run.
@@ -233,7 +233,7 @@ def export_run(
             the experiment names no split.
         folder: made if missing; the bundle's files are written into it.
         bundle: how it is called.
-        store: how the weights are kept in the graph.
+        weights: how they are kept in the graph, a name of `graph.STORES`.
         folds: so many first folds of `cruor crossval`, their networks together; 0 is that of `cruor train`.
 
     Raises:
@@ -259,7 +259,7 @@ def export_run(
         evidence = replace(evidence, left_out=pd.read_parquet(run / LEFT_OUT))
     network = members[0] if len(members) == 1 else Ensemble(members)
     folder.mkdir(parents=True, exist_ok=True)
-    write_graph(network, experiment, folder / MODEL_FILE, store)
+    write_graph(network, experiment, folder / MODEL_FILE, STORES[weights])
     manifest = make_manifest(
         bundle,
         experiment,
@@ -267,7 +267,7 @@ def export_run(
         scale=map_scale(network, heads, experiment),
         map_kind=network.map_kind,
         members=len(members),
-        made_by=ancestry(run, experiment),
+        made_by={"export": export_command(run, bundle, weights, folds), **ancestry(run, experiment)},
         model=folder / MODEL_FILE,
     )
     write_manifest(manifest, folder / MANIFEST_FILE)
@@ -333,6 +333,13 @@ def check_calibration(calibration: SliceCalibration, scored: pd.DataFrame, run: 
                 f"{run}: output {output!r} is no higher on held-out slices that have it than on others: it "
                 "has learned nothing; train longer or on more data"
             )
+
+
+def export_command(run: Path, bundle: BundleName, weights: str, folds: int) -> str:
+    """The command that makes a bundle of a run again, in a folder called like it."""
+    together = f" --folds {folds}" if folds else ""
+    kept = f" --weights {weights}" if weights != HALF else ""
+    return f"cruor export runs/{run.name} {bundle.name} --version {bundle.version}{together}{kept}"
 
 
 def ancestry(run: Path, experiment: Experiment) -> dict[str, object]:

@@ -72,7 +72,9 @@ def round_to_8_bit(values: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArr
     return np.round(values / scale).astype(np.int8), scale
 
 
-STORES: dict[str, WeightStore] = {"half": store_in_half, "int8": store_in_8_bit}
+HALF = "half"
+
+STORES: dict[str, WeightStore] = {HALF: store_in_half, "int8": store_in_8_bit}
 """Name as `cruor export --weights` takes it -> what it does to a graph."""
 
 

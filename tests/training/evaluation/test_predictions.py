@@ -28,7 +28,7 @@ from cruor.training.evaluation.predictions import (
 from cruor.training.prepare.store import LABELS, LabelledSlice, LabelledStudy, write_prepared, write_table
 from tests.reader.fakes import NoNumbers, bundle
 from tests.training.evaluation.making import NAN, predicted, table
-from tests.training.samples import prepare_some, study
+from tests.training.samples import as_pictures, prepare_some, study
 
 
 def test_a_series_gives_the_same_numbers_to_the_last_digit_through_reader_and_evaluation(
@@ -86,6 +86,11 @@ class TestRunning:
         index = load_index((prepare_some(tmp_path, 1),))
         with pytest.raises(EvaluationError, match=r"no number for slice ct-ich-00\.1; check the bundle"):
             run_bundle(bundle(NoNumbers()), index)
+
+    def test_pictures_in_which_the_bundle_would_find_no_head_are_refused(self, tmp_path: Path) -> None:
+        write_prepared([as_pictures(study("a", (True,)))], tmp_path)
+        with pytest.raises(EvaluationError, match=r"^ct-ich: pictures .* finds no head; .* crops so"):
+            run_bundle(bundle(), load_index((tmp_path,)))
 
     def test_nothing_to_read_is_said(self, tmp_path: Path) -> None:
         index = load_index((prepare_some(tmp_path, 1),))

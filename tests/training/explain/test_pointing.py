@@ -22,7 +22,7 @@ from cruor.training.explain.cam import Cams
 from cruor.training.explain.explainer import Explainer
 from cruor.training.explain.pointing import BOX, DRAWN, MASK, point_at_blood, read_boxes, score
 from cruor.training.prepare.store import INDEX, write_prepared
-from tests.training.samples import SIDE, blob, study
+from tests.training.samples import SIDE, as_pictures, blob, study
 
 AT_THE_BLOB = (40, 60)
 ELSEWHERE = (60, 30)
@@ -131,6 +131,17 @@ class TestCounting:
         write_prepared([faint], tmp_path / "faint")
         record = point_at_blood([tmp_path / "faint"], pointing(), tmp_path / "out")
         assert record["slices"] == 1
+
+    def test_the_head_of_a_picture_ends_where_black_begins(self, tmp_path: Path, pointing: Pointer) -> None:
+        """Chance counts over the head: in pictures air is not -1000 HU, and all of one would be the head."""
+        one = study("a", (True,))
+        chances = []
+        for name, same in (("slices", one), ("pictures", as_pictures(one))):
+            write_prepared([same], tmp_path / name)
+            chances.append(
+                point_at_blood([tmp_path / name], pointing(), tmp_path / "out")["figures"][0]["chance"]
+            )
+        assert chances[1] == pytest.approx(chances[0], rel=0.05)
 
     def test_boxes_are_found_by_the_pictures_name(
         self, folder: Path, tmp_path: Path, pointing: Pointer

@@ -30,6 +30,7 @@ from cruor.training.calibration import (
     fit_study_head,
     outputs_of,
 )
+from cruor.training.data import why_no_heads
 from cruor.training.prepare.store import read_index, read_slices, write_table
 
 PREDICTIONS_FILE, SLICES_FILE, STUDIES_FILE = "predictions.parquet", "slices.csv", "studies.csv"
@@ -114,10 +115,13 @@ def run_bundle(
         progress: told of slices done.
 
     Raises:
-        EvaluationError: no slices, a study's file is missing, or the network gave no number for a slice.
+        EvaluationError: no slices, a study's file is missing, heads cannot be found in pictures, or the
+            network gave no number for a slice.
     """
     if index.empty:
         raise EvaluationError("there are no slices to evaluate; look at --data, --split and --side")
+    if reason := why_no_heads(index, bundle.manifest.input.crop):
+        raise EvaluationError(f"{reason}; {bundle.label} crops so: take a bundle of another crop area")
     parts, done = [], 0
     for (folder, _), rows in index.groupby(["folder", "file"], sort=False):
         study = rows.sort_values("number", kind="stable")

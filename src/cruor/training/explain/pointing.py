@@ -15,7 +15,7 @@ from PIL import Image
 from scipy.ndimage import distance_transform_edt
 
 from cruor.bundle.manifest import OperatingPoint
-from cruor.dicom.head import cell_size, head_mask
+from cruor.dicom.head import TISSUE_HU, cell_size, head_mask
 from cruor.preprocessing.crop import take_square
 from cruor.reader.study_head import study_probability
 from cruor.report.files import write_atomically
@@ -35,6 +35,9 @@ FORMS = ("library", "exact")
 
 DRAWN_FROM = 128
 """A drawn pixel counts as blood from half of 255 on."""
+
+ABOVE_BLACK_HU = 10.0
+"""In pictures of a window, air is black like all that lies below it; so much above it, there is a head."""
 
 HALF = 0.5
 """Of a map counts what is at least this share of its peak."""
@@ -310,7 +313,7 @@ def _point(case: _Case, explainer: Explainer) -> Iterator[PointedSlice]:
     probability = study_probability(
         explainer.bundle.slice_probabilities(both.logits[None])[:, 0], manifest.study_head
     )
-    blood, head = take_square(case.blood, box, 0.0), take_square(_head(case.hu), box, 0.0)
+    blood, head = take_square(case.blood, box, 0.0), take_square(_head(case), box, 0.0)
     correlation = None if both.exact is None else agreement(both.library, both.exact).correlation
     times = {"library": both.library_seconds, "exact": both.exact_seconds}
     for form, heat in zip(FORMS, (both.library, both.exact), strict=True):
@@ -330,8 +333,10 @@ def _point(case: _Case, explainer: Explainer) -> Iterator[PointedSlice]:
         )
 
 
-def _head(hu: NDArray[np.int16]) -> Blood:
+def _head(case: _Case) -> Blood:
     """The head, (rows, columns), from the coarse grid in which `dicom.head` finds it."""
-    cell = cell_size(hu.shape)
-    fine = np.kron(head_mask(hu), np.ones((cell, cell), dtype=bool))
-    return np.asarray(fine[: hu.shape[0], : hu.shape[1]], dtype=bool)
+    low = case.row.known_low_hu
+    above = TISSUE_HU if np.isnan(low) else max(TISSUE_HU, low + ABOVE_BLACK_HU)
+    cell = cell_size(case.hu.shape)
+    fine = np.kron(head_mask(case.hu, above), np.ones((cell, cell), dtype=bool))
+    return np.asarray(fine[: case.hu.shape[0], : case.hu.shape[1]], dtype=bool)

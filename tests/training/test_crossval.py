@@ -117,6 +117,20 @@ def test_an_experiment_with_a_split_of_its_own_is_refused(prepared: Path, tmp_pa
         crossvalidate(saved(with_split, tmp_path), tmp_path)
 
 
+def test_a_share_of_the_patients_is_learned_from_and_all_are_scored(
+    watched: Watched, prepared: Path, tmp_path: Path
+) -> None:
+    crossvalidate(saved(tiny_experiment(prepared), tmp_path), tmp_path)
+    all_of_them = dict(watched.taught)
+    plain = tiny_experiment(prepared)
+    half = replace(plain, code="half", data=replace(plain.data, learned_share=0.5))
+    scored = pd.read_parquet(crossvalidate(saved(half, tmp_path), tmp_path))
+    assert len(scored) == len(read_index(prepared))
+    for fold, taught in watched.taught.items():
+        assert taught < all_of_them[fold]
+        assert len(taught) == pytest.approx(len(all_of_them[fold]) / 2, abs=1)
+
+
 def test_finished_folds_are_not_trained_again(watched: Watched, prepared: Path, tmp_path: Path) -> None:
     file = saved(tiny_experiment(prepared), tmp_path)
     first = pd.read_parquet(crossvalidate(file, tmp_path))

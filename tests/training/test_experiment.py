@@ -59,6 +59,8 @@ def test_a_name_that_is_not_known_is_an_error_that_names_the_right_ones(
         ("input: {std: 0, crop: {size: 64}}", "std: more than 0"),
         ("input: {crop: {size: 0}}", "size: at least 32"),
         ("network: {dropout: 3}", "dropout: a share"),
+        ("data: {folders: [a], learned_share: 0}", "learned_share: a share above 0"),
+        ("data: {folders: [a], learned_share: 1.5}", "learned_share: a share above 0"),
         ("augmentation: {mirror: -3}", "mirror: a share"),
         ("augmentation: {noise_hu: .nan}", "a number is wanted, not nan"),
         ("training: {learning_rate: .inf}", "a number is wanted, not inf"),

@@ -20,6 +20,7 @@ from cruor.training.splits import (
     equal_folds,
     read_patients,
     read_split,
+    rows_of_some,
     split_patients,
     three_sides,
 )
@@ -200,3 +201,33 @@ def test_as_many_patients_and_slices_as_rsna_has_are_split_in_seconds(tmp_path: 
 def test_shares_that_are_no_numbers_are_refused() -> None:
     with pytest.raises(SplitError):
         three_sides((NAN, 5, 5))
+
+
+class TestRowsOfSome:
+    """Of (source, hemorrhage): 9, 3, 6 and 2 patients, each of two slices."""
+
+    INDEX = pd.DataFrame(
+        {"patient_id": f"{source}-{bleeds}-{i}", "source": source, "any": bleeds * number}
+        for source, bleeds, count in (("a", 0.0, 9), ("a", 1.0, 3), ("b", 0.0, 6), ("b", 1.0, 2))
+        for i in range(count)
+        for number in (0.0, 1.0)
+    )
+    ROWS = np.arange(len(INDEX))
+
+    def patients(self, share: float, seed: int = 1) -> set[str]:
+        return set(self.INDEX["patient_id"].iloc[rows_of_some(self.INDEX, self.ROWS, share, seed)])
+
+    def test_a_share_of_the_patients_of_each_kind_stays_with_all_their_slices(self) -> None:
+        rows = rows_of_some(self.INDEX, self.ROWS, 1 / 3, seed=1)
+        by_patient = (
+            self.INDEX.iloc[rows].groupby("patient_id").agg(source=("source", "min"), any=("any", "max"))
+        )
+        assert by_patient.groupby(["source", "any"]).size().tolist() == [3, 1, 2, 1]
+        assert len(rows) == 2 * len(by_patient)
+
+    @given(shares=st.tuples(st.floats(0.01, 1), st.floats(0.01, 1)), seed=st.integers(0, 99))
+    def test_a_lower_share_keeps_a_part_of_a_higher_one(self, shares: tuple[float, float], seed: int) -> None:
+        assert self.patients(min(shares), seed) <= self.patients(max(shares), seed)
+
+    def test_the_whole_share_is_every_row(self) -> None:
+        np.testing.assert_array_equal(rows_of_some(self.INDEX, self.ROWS[::3], 1, seed=1), self.ROWS[::3])

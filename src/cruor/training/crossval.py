@@ -15,7 +15,7 @@ from cruor.training.experiment import DataSettings, Experiment, ExperimentError,
 from cruor.training.prepare.store import write_table
 from cruor.training.run import check_code, check_network, fit, open_run, predict_slices
 from cruor.training.runs import FOLD, HELD_OUT, LEFT_OUT, OUT_OF_FOLD
-from cruor.training.splits import check_no_patient_on_two_sides, split_by_patient
+from cruor.training.splits import check_no_patient_on_two_sides, rows_of_some, split_by_patient
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,8 +86,9 @@ def _score(part: Part, experiment: Experiment, heads: Heads, run: Path) -> pd.Da
     """Train a part's network and let it score what it has not seen; a finished part is read again."""
     file = run / part.folder / HELD_OUT
     if not file.exists():
-        rows = np.setdiff1d(np.arange(len(heads.index)), part.held_out)
-        check_no_patient_on_two_sides(heads.index, rows, part.held_out)
+        others = np.setdiff1d(np.arange(len(heads.index)), part.held_out)
+        check_no_patient_on_two_sides(heads.index, others, part.held_out)
+        rows = rows_of_some(heads.index, others, experiment.data.learned_share, experiment.training.seed)
         file.parent.mkdir(exist_ok=True)
         scored = predict_slices(fit(experiment, heads, rows, file.parent), heads, part.held_out)
         write_table(scored.assign(**part.mark), file)

@@ -26,6 +26,8 @@ class DataSettings:
         split: file of sides by patient (`cruor split`); without one, all patients are trained on.
         validation_side, test_side: names of sides in it; every other side is trained on. An empty name
             leaves that phase out.
+        learned_share: only this share of the patients who are not held out teaches, drawn by source and
+            hemorrhage: a point of a learning curve.
         folds: of `cruor crossval`, which makes its own split.
         leave_out: groups of sources; `cruor crossval` also trains a network without each and lets it score
             them.
@@ -39,6 +41,7 @@ class DataSettings:
     split: str = ""
     validation_side: str = "validation"
     test_side: str = "test"
+    learned_share: float = 1.0
     folds: int = 5
     leave_out: tuple[tuple[str, ...], ...] = ()
     in_memory: bool = True
@@ -265,6 +268,9 @@ def _check_data(experiment: Experiment, path: Path) -> None:
     if not all(data.leave_out) or len(set(left_out)) < len(left_out):
         wanted = "each group names sources, and no source stands twice"
         raise ExperimentError(f"{path}: data: leave_out: {wanted}")
+    if not 0 < data.learned_share <= 1:
+        wanted = "a share above 0 and up to 1 is wanted"
+        raise ExperimentError(f"{path}: data: learned_share: {wanted}, not {data.learned_share:g}")
     if data.split and data.validation_side and data.validation_side == data.test_side:
         raise ExperimentError(f"{path}: data: validation_side and test_side are both {data.test_side!r}")
 

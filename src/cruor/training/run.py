@@ -45,7 +45,7 @@ from cruor.training.runs import (
     TRAIN,
     VALIDATION,
 )
-from cruor.training.splits import check_no_patient_on_two_sides, read_split
+from cruor.training.splits import check_no_patient_on_two_sides, read_split, rows_of_some
 
 LOGIT_COLUMNS = [f"logit_{label}" for label in LABELS]
 """A network of fewer outputs gives the first."""
@@ -99,15 +99,21 @@ def train(experiment_file: Path, runs: Path) -> Path:
         raise ExperimentError(f"{experiment_file}: no slice of the data has hemorrhage to learn")
     if not experiment.data.split:
         folder = open_run(experiment, runs)
-        fit(experiment, heads, np.arange(len(heads.index)), folder)
+        fit(experiment, heads, _learned(experiment, heads, np.arange(len(heads.index))), folder)
         return folder
     sides = experiment_sides(experiment, heads.index)
     folder = open_run(experiment, runs)
     rows = {side: np.flatnonzero(sides == side) for side in (TRAIN, VALIDATION, TEST)}
-    module = fit(experiment, heads, rows[TRAIN], folder, rows[VALIDATION] if len(rows[VALIDATION]) else None)
+    learned = _learned(experiment, heads, rows[TRAIN])
+    module = fit(experiment, heads, learned, folder, rows[VALIDATION] if len(rows[VALIDATION]) else None)
     if not getattr(rank_zero_only, "rank", 0):  # of several processes the first alone
         write_predictions(module, heads, sides, folder)
     return folder
+
+
+def _learned(experiment: Experiment, heads: Heads, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Of the rows that may be trained on those that are (`data.learned_share`)."""
+    return rows_of_some(heads.index, rows, experiment.data.learned_share, experiment.training.seed)
 
 
 def experiment_sides(experiment: Experiment, index: pd.DataFrame) -> NDArray[np.object_]:

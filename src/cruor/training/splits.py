@@ -208,6 +208,23 @@ def split_by_patient(index: pd.DataFrame, folds: int, seed: int) -> NDArray[np.i
     return fold
 
 
+def rows_of_some(index: pd.DataFrame, rows: NDArray[np.int64], share: float, seed: int) -> NDArray[np.int64]:
+    """Rows of a share of their patients, drawn by source and hemorrhage: a point of a learning curve.
+
+    Args:
+        index: one row a slice.
+        rows: of the index.
+        share: above 0, up to 1, of the patients of each kind, rounded up; a lower share keeps a part of
+            those that a higher one keeps.
+        seed: of the draw.
+    """
+    patient = index["patient_id"].iloc[rows]
+    kinds = index.iloc[rows].groupby("patient_id").agg(source=("source", "min"), any=("any", "max"))
+    by_kind = kinds.sample(frac=1, random_state=seed).groupby(["source", "any"])["source"]
+    kept = by_kind.cumcount() < np.ceil(share * by_kind.transform("size"))
+    return rows[patient.isin(kept.index[kept]).to_numpy()]
+
+
 def check_no_patient_on_two_sides(
     index: pd.DataFrame, train: NDArray[np.int64], test: NDArray[np.int64]
 ) -> None:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -43,6 +44,15 @@ class Pointing(Explainer):
         heats = [None if point is None else spot(point) for point in self.points]  # type: ignore[attr-defined]
         logits = np.arange(6, dtype=np.float32) + self.logit  # type: ignore[attr-defined]
         return Cams(heats[0], heats[1], logits, 1.0, 0.1), Box(0, 0, SIDE)
+
+
+def cropping(told: Pointing, area: Literal["head", "slice"]) -> Pointing:
+    """The same with a bundle of this crop area."""
+    manifest = told.bundle.manifest  # type: ignore[attr-defined]
+    crop = replace(manifest.input.crop, area=area)
+    changed = replace(manifest, input=replace(manifest.input, crop=crop))
+    object.__setattr__(told, "bundle", replace(told.bundle, manifest=changed))  # type: ignore[attr-defined]
+    return told
 
 
 def spot(point: tuple[int, int]) -> NDArray[np.float32]:
@@ -136,12 +146,19 @@ class TestCounting:
         """Chance counts over the head: in pictures air is not -1000 HU, and all of one would be the head."""
         one = study("a", (True,))
         chances = []
+        told = cropping(pointing(), "slice")
         for name, same in (("slices", one), ("pictures", as_pictures(one))):
             write_prepared([same], tmp_path / name)
-            chances.append(
-                point_at_blood([tmp_path / name], pointing(), tmp_path / "out")["figures"][0]["chance"]
-            )
+            record = point_at_blood([tmp_path / name], told, tmp_path / "out")
+            chances.append(record["figures"][0]["chance"])
         assert chances[1] == pytest.approx(chances[0], rel=0.05)
+
+    def test_pictures_in_which_the_bundle_would_find_no_head_are_refused(
+        self, tmp_path: Path, pointing: Pointer
+    ) -> None:
+        write_prepared([as_pictures(study("a", (True,)))], tmp_path / "pictures")
+        with pytest.raises(ValueError, match=r"^ct-ich: pictures .* finds no head; .* crops so"):
+            point_at_blood([tmp_path / "pictures"], cropping(pointing(), "head"), tmp_path / "out")
 
     def test_boxes_are_found_by_the_pictures_name(
         self, folder: Path, tmp_path: Path, pointing: Pointer

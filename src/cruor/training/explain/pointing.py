@@ -21,6 +21,7 @@ from cruor.reader.study_head import study_probability
 from cruor.report.files import write_atomically
 from cruor.report.panels import resized
 from cruor.report.text import RESEARCH_ONLY
+from cruor.training.data import why_no_heads
 from cruor.training.evaluation.metrics import Estimate, bootstrap, called_share
 from cruor.training.explain.cam import Heat, agreement, hottest_point
 from cruor.training.explain.explainer import Explainer
@@ -114,12 +115,16 @@ def point_at_blood(
         What explain.json holds.
 
     Raises:
-        ValueError: no slice's bleed is known; the sentence says what was looked for.
+        ValueError: no slice's bleed is known, or heads cannot be found in pictures; the sentence says what
+            was looked for.
         BundleError: the rebuilt network differs from the graph on a slice.
     """
     known = None if boxes is None else read_boxes(boxes)
     positive = [_positive(folder, known is not None) for folder in folders]
     slices = pd.concat(positive, ignore_index=True)
+    manifest = explainer.bundle.manifest
+    if reason := why_no_heads(slices, manifest.input.crop):
+        raise ValueError(f"{reason}; {explainer.bundle.label} crops so: take a bundle of another crop area")
     if most is not None and len(slices) > most:
         slices = slices.sample(most, random_state=1).sort_index()
     points: list[PointedSlice] = []
@@ -133,16 +138,15 @@ def point_at_blood(
             "data with masks or --drawings, or give --boxes"
         )
     table = pd.DataFrame(map(asdict, points))
-    rules = explainer.bundle.manifest.rules
     record = {
         "bundle": explainer.bundle.label,
         "layer": explainer.layer_name,
         "library": LIBRARY,
         "data": [str(folder.name) for folder in folders],
         "slices": int(table.groupby(["source", "sop_instance_uid"]).ngroups),
-        "figures": [asdict(figure) for figure in figures_of(table, rules.every_point)],
+        "figures": [asdict(figure) for figure in figures_of(table, manifest.rules.every_point)],
         "intervals": "95 %, 1,000 bootstrap draws of patients",
-        "note": f"{maps_sentence(explainer.bundle.manifest.map_kind)} {RESEARCH_ONLY}",
+        "note": f"{maps_sentence(manifest.map_kind)} {RESEARCH_ONLY}",
     }
     out.mkdir(parents=True, exist_ok=True)
     write_atomically(out / CSV_NAME, table.to_csv(index=False).encode())

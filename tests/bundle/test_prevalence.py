@@ -56,6 +56,11 @@ def test_there_and_back_again_is_the_same_bundle_but_for_its_version() -> None:
     assert back.version == "1+prevalence.0.4" and back.made_by["fitted_at_prevalence"] == 0.4
 
 
+def test_it_does_not_name_the_command_that_made_the_other_bundle() -> None:
+    made = replace(fitted(), made_by={"run": "x", "export": "cruor export runs/x x"})
+    assert set(at_prevalence(made, 0.1).made_by) == {"run", "fitted_at_prevalence"}
+
+
 @pytest.mark.parametrize("prevalence", [0.0, 1.0, -0.2, float("nan")])
 def test_what_is_no_share_is_refused(prevalence: float) -> None:
     with pytest.raises(BundleError, match="between 0 and 1"):

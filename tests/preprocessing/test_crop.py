@@ -116,9 +116,9 @@ def in_skin(middle: tuple[int, int] = (128, 128)) -> np.ndarray:
 @given(st.integers(-30, 30), st.integers(-30, 30), st.integers(0, 100))
 def test_what_the_windows_show_of_a_head_is_the_same_box_within_a_cell_in_a_picture_of_it(down, right, seed):
     hu = in_skin((128 + down, 128 + right))
-    grey = np.clip((hu + 4.0) * 255 / 80, 0, 255)  # as 8-bit pictures of level 36, width 80 are
-    noise = np.random.default_rng(seed).integers(0, 4, hu.shape)  # as JPEG leaves it in black
-    picture = np.round(-4 + np.maximum(grey, noise) * 80 / 255).astype(np.int16)
+    grey = np.clip(hu * 255.0 / 80, 0, 255)  # as 8-bit pictures of level 40, width 80 are
+    noise = np.random.default_rng(seed).integers(0, 24, hu.shape)  # more than JPEG leaves in black: 4 HU
+    picture = np.round(np.maximum(grey, noise) * 80 / 255).astype(np.int16)
     box, box_of_picture = find_head(hu, SHOWN, BRAIN), find_head(picture, SHOWN, BRAIN)
     assert middle_of(box_of_picture) == pytest.approx(middle_of(box), abs=2)
     assert box_of_picture.size == pytest.approx(box.size, abs=4)
@@ -127,6 +127,18 @@ def test_what_the_windows_show_of_a_head_is_the_same_box_within_a_cell_in_a_pict
 def test_what_the_windows_show_of_a_head_ends_with_the_skull():
     assert find_head(in_skin(), SHOWN, BRAIN).size == pytest.approx(120 * 1.12, abs=5)
     assert find_head(in_skin(), SETTINGS, BRAIN).size == pytest.approx(140 * 1.12, abs=5)
+
+
+@pytest.mark.parametrize("crop", [SETTINGS, SHOWN])
+def test_a_shell_that_the_head_lies_in_does_not_widen_the_box(crop):
+    hu = in_skin()
+    without = find_head(hu, crop, BRAIN)
+    y, x = np.indices(hu.shape)
+    away = np.hypot(y - 128, x - 128)
+    hu[(away >= 70) & (away < 73) & (y > 100)] = 100
+    with_shell = find_head(hu, crop, BRAIN)
+    assert middle_of(with_shell) == pytest.approx(middle_of(without), abs=3)
+    assert with_shell.size == pytest.approx(without.size, abs=8)
 
 
 def test_a_picture_that_shows_nothing_is_taken_whole():

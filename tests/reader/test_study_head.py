@@ -43,6 +43,14 @@ def test_every_feature_is_finite_for_any_number_of_slices(slices):
         assert np.isfinite(study_features(logits, tuple(FEATURES))).all()
 
 
+def test_the_highest_slice_counts_as_it_is_wherever_it_stands():
+    logits = np.full(20, -3.0)
+    for place in (0, 7, 19):
+        logits[place] = 2.0
+        assert study_features(logits, ("highest",))[0] == 2.0
+        logits[place] = -3.0
+
+
 def test_a_manifest_may_name_just_these_features():
     assert set(FEATURES) == set(STUDY_FEATURES)
 

@@ -80,10 +80,10 @@ def study(
     return LabelledStudy(slices, hu, {row: picture for row, blood in enumerate(bleeding) if blood and drawn})
 
 
-def as_pictures(studies: LabelledStudy) -> LabelledStudy:
+def as_pictures(one: LabelledStudy) -> LabelledStudy:
     """The same as pictures of level 36, width 80 are prepared: what is darker or brighter is cut off."""
-    slices = tuple(replace(one, known_low_hu=-4.0, known_high_hu=76.0) for one in studies.slices)
-    return replace(studies, slices=slices, hu=np.clip(studies.hu, -4, 76))
+    slices = tuple(replace(slice_, known_low_hu=-4.0, known_high_hu=76.0) for slice_ in one.slices)
+    return replace(one, slices=slices, hu=np.clip(one.hu, -4, 76))
 
 
 def prepare_some(folder: Path, patients: int = 12, source: str = "ct-ich") -> Path:

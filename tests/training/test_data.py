@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pickle
+import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -16,6 +18,7 @@ from torch import Tensor
 
 from cruor.preprocessing.channels import InputSettings, crop_head, to_channels
 from cruor.preprocessing.crop import CropSettings
+from cruor.preprocessing.windows import WINDOWS_HU, Window
 from cruor.training import data
 from cruor.training.data import (
     UNKNOWN_BLOOD,
@@ -26,10 +29,11 @@ from cruor.training.data import (
     channels_of,
     draw_epoch,
     load_heads,
+    why_no_heads,
 )
-from cruor.training.experiment import AugmentationSettings, DataSettings, ExperimentError
+from cruor.training.experiment import AugmentationSettings, DataSettings
 from cruor.training.prepare.ct_ich import rebuild_hu
-from cruor.training.prepare.store import LABELS, StoredSlice, read_slice, write_prepared
+from cruor.training.prepare.store import INDEX, LABELS, StoredSlice, read_index, read_slice, write_prepared
 from cruor.training.splits import check_no_patient_on_two_sides, split_by_patient
 from tests.training.samples import SIDE, as_pictures, blob, head, labels, study
 
@@ -55,6 +59,17 @@ def index_of(studies: list[tuple[int, str, bool, int]]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+BRAIN_ALONE: tuple[Window, ...] = ((0, 80),)
+Area = Literal["head", "shown-head", "slice"]
+
+
+def slices_and_pictures(folder: Path) -> pd.DataFrame:
+    """Index of a source of slices and one of pictures."""
+    write_prepared([study("a", (True,), source="ct-ich")], folder / "slices")
+    write_prepared([as_pictures(study("b", (True,), source="pictures"))], folder / "pictures")
+    return pd.concat([read_index(folder / name) for name in ("slices", "pictures")], ignore_index=True)
+
+
 class TestLoadHeads:
     @pytest.fixture
     def folder(self, tmp_path: Path) -> Path:
@@ -77,15 +92,32 @@ class TestLoadHeads:
         np.testing.assert_array_equal(heads.crops[1].hu, np.round(wanted))
         assert heads.crops[1].hu.dtype == np.int16
 
-    def test_pictures_without_air_are_refused_where_heads_are_looked_for_in_air(self, tmp_path: Path) -> None:
-        write_prepared([study("a", (True,), source="ct-ich")], tmp_path / "slices")
-        write_prepared([as_pictures(study("b", (True,), source="pictures"))], tmp_path / "pictures")
-        both = DataSettings((str(tmp_path / "slices"), str(tmp_path / "pictures")))
-        with pytest.raises(ExperimentError, match=r"^pictures: .* finds no head; take .*area: shown-head"):
-            load_heads(both, INPUT)
-        for area in ("shown-head", "slice"):
-            settings = InputSettings(CropSettings(size=64, area=area))
-            assert len(load_heads(both, settings).index) == 2
+    @pytest.mark.parametrize(
+        ("area", "windows", "above"),
+        [("head", BRAIN_ALONE, -350), ("head", WINDOWS_HU, -350), ("shown-head", WINDOWS_HU, -102.5)],
+    )
+    def test_pictures_are_told_of_which_a_crop_would_take_all_for_head(
+        self, area: Area, windows: tuple[Window, ...], above: float, tmp_path: Path
+    ) -> None:
+        settings = InputSettings(CropSettings(size=64, area=area), windows_hu=windows)
+        reason = why_no_heads(slices_and_pictures(tmp_path), settings)
+        wanted = f"^pictures: .* nothing is darker than -4 HU, .* above {above:g} HU for head$"
+        assert reason is not None
+        assert re.search(wanted, reason)
+
+    @pytest.mark.parametrize(
+        ("area", "windows"), [("shown-head", BRAIN_ALONE), ("slice", BRAIN_ALONE), ("slice", WINDOWS_HU)]
+    )
+    def test_pictures_are_taken_by_a_crop_that_finds_the_head_in_them(
+        self, area: Area, windows: tuple[Window, ...], tmp_path: Path
+    ) -> None:
+        settings = InputSettings(CropSettings(size=64, area=area), windows_hu=windows)
+        assert why_no_heads(slices_and_pictures(tmp_path), settings) is None
+
+    def test_a_prepared_folder_from_before_black_was_told_is_taken_for_slices(self, folder: Path) -> None:
+        index = pd.read_parquet(folder / INDEX)
+        index.drop(columns=["known_low_hu", "known_high_hu"]).to_parquet(folder / INDEX)
+        assert why_no_heads(read_index(folder), INPUT) is None
 
     def test_a_slice_and_a_picture_of_it_are_shown_alike(self, tmp_path: Path) -> None:
         one = study("a", (True,))

@@ -9,7 +9,7 @@ import math
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import onnx
@@ -21,7 +21,7 @@ from pytorch_grad_cam import GradCAM, base_cam
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor, nn
 
-from cruor.bundle.manifest import RULES, Figure, read_manifest, write_manifest
+from cruor.bundle.manifest import RULES, Figure, StudyHead, read_manifest, write_manifest
 from cruor.bundle.model import INPUT, LOGITS, MAPS, MODEL_FILE, Bundle, open_bundle
 from cruor.preprocessing.channels import InputSettings, crop_head, to_channels
 from cruor.preprocessing.crop import CropSettings
@@ -316,6 +316,15 @@ class TestNetworksOfTheFolds:
         assert not (tmp_path / "bundle").exists()
 
 
+def test_no_bundle_is_made_of_a_point_of_a_learning_curve(
+    finished_experiment: Experiment, tmp_path: Path
+) -> None:
+    data = replace(finished_experiment.data, learned_share=0.5)
+    save_experiment(replace(finished_experiment, data=data), tmp_path / EXPERIMENT_FILE)
+    with pytest.raises(ExperimentError, match="learned_share"):
+        export_run(tmp_path, tmp_path / "bundle", BundleName("x", "1"))
+
+
 def test_the_default_rule_is_the_one_with_the_best_balance(bundle: Bundle, out_of_fold: pd.DataFrame) -> None:
     studies = cross_fitted_studies(out_of_fold, 0.8)
     calls = rule_calls(studies, calls_by_other_folds(studies))
@@ -480,6 +489,26 @@ class TestCard:
         left_out = {**bundle.manifest.made_by, "left_out_patients": ["CT-ICH-077", "CT-ICH-091"]}
         card = render_card(replace(bundle.manifest, made_by=left_out))
         assert "Left out of training, calibration and every figure: CT-ICH-077, CT-ICH-091." in card
+
+    @pytest.mark.parametrize(
+        ("area", "said"),
+        [
+            ("head", "the head, cut out of a slice and resized to"),
+            ("shown-head", "the head as far as the windows show it, cut out of a slice and resized to"),
+            ("slice", "the whole slice, resized to"),
+        ],
+    )
+    def test_it_tells_what_of_a_slice_the_network_is_shown(
+        self, bundle: Bundle, area: Literal["head", "shown-head", "slice"], said: str
+    ) -> None:
+        given = bundle.manifest.input
+        shown = replace(given, crop=replace(given.crop, area=area))
+        assert f"**Input:** {said}" in render_card(replace(bundle.manifest, input=shown))
+
+    def test_it_tells_what_the_study_probability_is_made_of(self, bundle: Bundle) -> None:
+        head = StudyHead(("highest", "top_mean"), (1.0, 1.0), 0.0)
+        card = render_card(replace(bundle.manifest, study_head=head))
+        assert "logistic regression on the highest slice logit and the mean of the highest tenth" in card
 
     def test_it_can_be_made_again_from_the_manifest(self, card: str, exported: Path, tmp_path: Path) -> None:
         write_manifest(read_manifest(exported / "manifest.json"), tmp_path / "manifest.json")

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,6 +23,7 @@ from cruor.bundle.model import open_bundle
 from cruor.cli import app
 from cruor.preprocessing.channels import to_channels
 from cruor.training import calibration
+from cruor.training import run as training_run
 from cruor.training.calibration import PLAIN_HEAD
 from cruor.training.data import load_heads
 from cruor.training.experiment import (
@@ -72,6 +74,30 @@ def run(experiment: Experiment, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 def with_training(experiment: Experiment, **settings: object) -> Experiment:
     return replace(experiment, training=replace(experiment.training, **settings))  # type: ignore[arg-type]
+
+
+class StoppedError(Exception):
+    """Raised where training would begin."""
+
+
+@pytest.mark.parametrize("split", [True, False])
+def test_a_share_of_the_patients_on_the_training_side_teaches_and_the_others_validate_as_before(
+    experiment: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, split: bool
+) -> None:
+    rows: list[Any] = []
+
+    def stopped(
+        experiment: Experiment, heads: Any, learned: Any, folder: Path, validation: Any = None
+    ) -> None:
+        rows.extend([heads.index["patient_id"].iloc[learned].nunique(), validation])
+        raise StoppedError
+
+    monkeypatch.setattr(training_run, "fit", stopped)
+    data = replace(experiment.data, learned_share=0.5, split=experiment.data.split if split else "")
+    with pytest.raises(StoppedError):
+        train(saved(replace(experiment, code="half", data=data), tmp_path), tmp_path)
+    assert rows[0] == (4 if split else 6)
+    assert (len(rows[1]) == 10) if split else rows[1] is None
 
 
 class TestWhatARunLeaves:
@@ -321,6 +347,7 @@ def test_a_run_with_a_split_becomes_a_bundle_measured_on_its_test_side(
     # One study of each kind validates: too few for a study head.
     assert manifest.study_head == PLAIN_HEAD
     card = (tmp_path / "bundle" / "README.md").read_text(encoding="utf-8")
+    assert f"`cruor export runs/{run.name} tiny --version 1 --weights int8`" in card
     assert "test side" in card
     assert "out of fold" not in card
     scored = pd.read_parquet(run / PREDICTIONS_FILE)

@@ -31,6 +31,7 @@ from cruor.training.experiment import (
 )
 from cruor.training.loading import HeadsData
 from cruor.training.module import SliceModule
+from cruor.training.prepare.store import write_prepared
 from cruor.training.run import (
     EXPERIMENT_FILE,
     FINISHED_FILE,
@@ -44,7 +45,7 @@ from cruor.training.run import (
     provenance,
     train,
 )
-from tests.training.samples import saved, tiny_experiment
+from tests.training.samples import as_pictures, saved, study, tiny_experiment
 
 pytestmark = pytest.mark.filterwarnings("ignore:::lightning")
 
@@ -176,6 +177,16 @@ class TestRunFolder:
             {"data": DataSettings(("absent",), split="absent.csv")},
         ],
     )
+    @pytest.mark.parametrize("command", [train, crossvalidate])
+    def test_pictures_that_the_crop_would_take_for_heads_are_refused_with_what_to_do(
+        self, experiment: Experiment, tmp_path: Path, command: Callable[..., Path]
+    ) -> None:
+        write_prepared([as_pictures(study("a", (True, False)))], tmp_path / "pictures")
+        pictures = replace(experiment, data=DataSettings((str(tmp_path / "pictures"),)))
+        with pytest.raises(ExperimentError, match=r"^.*\.yaml: ct-ich: pictures .*area: shown-head"):
+            command(saved(pictures, tmp_path), tmp_path)
+        assert not (tmp_path / "tiny").exists()
+
     @pytest.mark.parametrize("command", [train, crossvalidate])
     def test_an_experiment_that_cannot_start_does_not_use_up_its_code(
         self, experiment: Experiment, tmp_path: Path, wrong: dict[str, Any], command: Callable[..., Path]

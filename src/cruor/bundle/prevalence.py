@@ -44,7 +44,9 @@ def at_prevalence(manifest: Manifest, prevalence: float) -> Manifest:
         other_points=tuple(_moved(point, shift) for point in manifest.rules.other_points),
     )
     made_by = {
-        **manifest.made_by,
+        **{
+            name: value for name, value in manifest.made_by.items() if name != "export"
+        },  # makes the other one
         "fitted_at_prevalence": manifest.made_by.get("fitted_at_prevalence", before),
     }
     version = f"{manifest.version.partition('+')[0]}+prevalence.{prevalence:g}"

@@ -6,6 +6,7 @@ box made from each slice by itself is the same whether the slice comes alone or 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cruor.dicom.head import cell_size, head_mask
+from cruor.dicom.head import TISSUE_HU, cell_size, head_mask
 from cruor.dicom.pixels import AIR_HU
 
 Value = TypeVar("Value", bound=np.generic)
@@ -42,9 +43,9 @@ class CropSettings:
         margin: air kept round the head, as a share of the head's longer side.
         least_share: the box is never smaller than this share of the slice's longer side, so that the
             small top of the skull is not blown up to a whole head.
-        area: `head`; `shown-head`: what of it the windows show; or `slice`: the whole slice, made square with
-            air, as the paper resizes it. `shown-head` is the same box for a slice and for a picture of it in
-            such a window, in which air, fat and skin are all black.
+        area: `head`: all that is brighter than air; `shown-head`: what the windows show of it, skull, brain
+            and muscle (`shown_mask`), the same within a cell of the grid for a slice and for a picture of it
+            in such a window; or `slice`: the whole slice, made square with air, as the paper resizes it.
     """
 
     size: int
@@ -56,6 +57,14 @@ class CropSettings:
 SHOWN_SHARE = 1 / 8
 """A cell is shown where its mean is above this share of what the windows span, 10 of 80 HU: above the noise
 that JPEG leaves in black, below the mean of brain."""
+
+
+def head_above_hu(area: Literal["head", "shown-head", "slice"], bounds_hu: tuple[int, int]) -> float:
+    """Mean HU above which a cell counts as head; minus infinity where the whole slice is taken."""
+    if area == "slice":
+        return -math.inf
+    low, high = bounds_hu
+    return TISSUE_HU if area == "head" else low + SHOWN_SHARE * (high - low)
 
 
 def find_head(hu: NDArray[np.int16], settings: CropSettings, bounds_hu: tuple[int, int]) -> Box:
@@ -86,9 +95,16 @@ def find_head(hu: NDArray[np.int16], settings: CropSettings, bounds_hu: tuple[in
 
 
 def shown_mask(hu: NDArray[np.int16], bounds_hu: tuple[int, int]) -> NDArray[np.bool_]:
-    """The head as windows show it, on the coarse grid of `dicom.head`: skull, brain, and muscle outside."""
-    low, high = bounds_hu
-    return head_mask(np.clip(hu, low, high), low + SHOWN_SHARE * (high - low))
+    """The head as windows show it: skull, brain, and muscle outside; skin is too thin.
+
+    Args:
+        hu: int16, (rows, columns), HU, padding already set to air.
+        bounds_hu: the lowest and the highest HU that the windows look at.
+
+    Returns:
+        bool, the coarse grid of `dicom.head.cell_means`.
+    """
+    return head_mask(np.clip(hu, *bounds_hu), head_above_hu("shown-head", bounds_hu))
 
 
 def cut_out(hu: NDArray[np.int16], box: Box, size: int, bounds_hu: tuple[int, int]) -> NDArray[np.float32]:

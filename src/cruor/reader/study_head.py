@@ -31,7 +31,7 @@ def top_mean(logits: NDArray[np.float64]) -> float:
 
 
 def highest(logits: NDArray[np.float64]) -> float:
-    """The highest logit. Slices were averaged with their neighbours by distance before (`along_scan`)."""
+    """The highest logit, as it is: where slices have a place, `along_scan` averaged them before."""
     return float(logits.max())
 
 

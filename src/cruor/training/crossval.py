@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from cruor.training.data import Heads, load_heads
 from cruor.training.experiment import DataSettings, Experiment, ExperimentError, load_experiment
 from cruor.training.prepare.store import write_table
-from cruor.training.run import check_code, check_network, fit, open_run, predict_slices
+from cruor.training.run import check_code, check_heads, check_network, fit, open_run, predict_slices
 from cruor.training.runs import FOLD, HELD_OUT, LEFT_OUT, OUT_OF_FOLD
 from cruor.training.splits import check_no_patient_on_two_sides, rows_of_some, split_by_patient
 
@@ -53,6 +53,7 @@ def crossvalidate(experiment_file: Path, runs: Path) -> Path:
         )
     check_network(experiment)
     heads = load_heads(experiment.data, experiment.input)
+    check_heads(experiment, heads.index, experiment_file)
     folds, groups = list(_folds(experiment, heads.index)), list(_groups(experiment.data, heads.index))
     folder = open_run(experiment, runs)
     for parts, file in ((folds, OUT_OF_FOLD), (groups, LEFT_OUT)):

@@ -15,15 +15,14 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from cruor.dicom.head import TISSUE_HU
 from cruor.preprocessing.channels import InputSettings, crop_head
-from cruor.preprocessing.crop import Box, CropSettings, cut_out
+from cruor.preprocessing.crop import Box, cut_out, head_above_hu
 from cruor.preprocessing.windows import Window
-from cruor.training.experiment import AugmentationSettings, DataSettings, ExperimentError
+from cruor.training.experiment import AugmentationSettings, DataSettings
 from cruor.training.prepare.store import LABELS, StoredSlice, read_index, read_slice, read_slices
 
 MOSTLY = 0.5
-"""Share of a source's slices from which on it is what most of them are."""
+"""A source is of pictures where more of its slices are than this share: of ct-ich, one slice is."""
 
 UNKNOWN_BLOOD = -1.0
 """Stands everywhere in the blood of a positive slice without a drawing."""
@@ -120,12 +119,9 @@ def load_heads(
 
     Raises:
         FileNotFoundError: a folder was not prepared, or a file of a study is missing.
-        ExperimentError: heads cannot be found in a source's pictures.
     """
     parts = [(folder, _used_slices(data, folder)) for folder in map(Path, data.folders)]
     index = pd.concat([part for _, part in parts], ignore_index=True)
-    if reason := why_no_heads(index, settings.crop):
-        raise ExperimentError(f"{reason}; take input: {{crop: {{area: shown-head}}}}, or area: slice")
     if not data.in_memory:
         return Heads(index, _crops_on_disk(parts, settings))
     hu = np.empty((len(index), settings.crop.size, settings.crop.size), dtype=np.int16)
@@ -139,19 +135,22 @@ def load_heads(
     return Heads(index, CropsInMemory(hu, drawn))
 
 
-def why_no_heads(index: pd.DataFrame, crop: CropSettings) -> str | None:
+def why_no_heads(index: pd.DataFrame, settings: InputSettings) -> str | None:
     """Why heads cannot be found in slices: a clause for the user, or None where they can be.
 
-    `head` looks for what is brighter than air. Pictures of a window have none: all of one would be the head,
-    and its heads would come out smaller than those of other sources.
+    In a picture of a window, all that is darker is black. Where black is brighter than what the crop takes
+    for a head, all of the picture would be one, and its head come out smaller than those of other sources.
     """
-    if crop.area != "head" or "known_low_hu" not in index:
-        return None
-    no_air = (index["known_low_hu"] > TISSUE_HU).groupby(index["source"]).mean()
-    pictures = [str(source) for source, share in no_air.items() if share > MOSTLY]
+    above = head_above_hu(settings.crop.area, settings.bounds_hu)
+    all_head = (index["known_low_hu"] > above).groupby(index["source"]).mean()
+    pictures = [str(source) for source, share in all_head.items() if share > MOSTLY]
     if not pictures:
         return None
-    return f"{pictures[0]}: pictures of a window without air, in which crop area 'head' finds no head"
+    black = index["known_low_hu"][index["source"] == pictures[0]].median()
+    return (
+        f"{pictures[0]}: pictures in which nothing is darker than {black:g} HU, and this crop takes all "
+        f"above {above:g} HU for head"
+    )
 
 
 def _used_slices(data: DataSettings, folder: Path) -> pd.DataFrame:

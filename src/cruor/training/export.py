@@ -237,14 +237,19 @@ def export_run(
         folds: so many first folds of `cruor crossval`, their networks together; 0 is that of `cruor train`.
 
     Raises:
-        ExperimentError: the run was not trained to its end, nothing was measured, or networks of folds are
-            asked for that there are not.
+        ExperimentError: the run was not trained to its end, or by a share of its patients; nothing was
+            measured; or networks of folds are asked for that there are not.
     """
     experiment = load_experiment(run / EXPERIMENT_FILE)
     measured_by = [(file, "crossval") for file in crossvalidation_files(experiment)]
     if experiment.data.split:
         measured_by = [(PREDICTIONS_FILE, "train")]
     _check_folds(experiment, run, folds)
+    store = STORES[weights]
+    if experiment.data.learned_share < 1:
+        raise ExperimentError(
+            f"{run}: a point of a learning curve (data: learned_share), no bundle is made of it"
+        )
     needed = [*measured_by, *([] if folds else [(FINISHED_FILE, "train")])]
     for file, command in needed:
         if not (run / file).exists():
@@ -259,7 +264,7 @@ def export_run(
         evidence = replace(evidence, left_out=pd.read_parquet(run / LEFT_OUT))
     network = members[0] if len(members) == 1 else Ensemble(members)
     folder.mkdir(parents=True, exist_ok=True)
-    write_graph(network, experiment, folder / MODEL_FILE, STORES[weights])
+    write_graph(network, experiment, folder / MODEL_FILE, store)
     manifest = make_manifest(
         bundle,
         experiment,
@@ -550,6 +555,21 @@ def strictest_terms(slices: pd.DataFrame) -> str:
     )
 
 
+CROP_WORDS = {
+    "head": "the head, cut out of a slice and",
+    "shown-head": "the head as far as the windows show it, cut out of a slice and",
+    "slice": "the whole slice,",
+}
+"""How the card tells a crop's area."""
+
+STUDY_FEATURE_WORDS = {
+    "highest": "the highest slice logit",
+    "peak": "the highest slice logit, each averaged once more with the slices before and after",
+    "top_mean": "the mean of the highest tenth of slice logits, averaged likewise",
+}
+"""How the card tells a feature of the study head."""
+
+
 def render_card(manifest: Manifest) -> str:
     """The model card as Markdown."""
     environment = jinja2.Environment(
@@ -572,6 +592,8 @@ def render_card(manifest: Manifest) -> str:
         manifest=manifest,
         network=network,
         plain_head=PLAIN_HEAD,
+        area=CROP_WORDS[manifest.input.crop.area],
+        features=[STUDY_FEATURE_WORDS[name] for name in manifest.study_head.features],
         never_seen=never_seen,
         commands=commands,
     )

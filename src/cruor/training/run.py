@@ -25,7 +25,7 @@ from torch import Tensor
 from cruor.reader.volume import BLOOD
 from cruor.training.costs import count_flops, count_parameters, measure_energy
 from cruor.training.curves import write_curves
-from cruor.training.data import Heads, SliceDataset, load_heads
+from cruor.training.data import Heads, SliceDataset, load_heads, why_no_heads
 from cruor.training.evaluation.figures import BALANCED, NATURAL, Settings, slice_cases, table_1
 from cruor.training.evaluation.tables import slice_table, write_csv
 from cruor.training.experiment import Experiment, ExperimentError, load_experiment, save_experiment
@@ -95,6 +95,7 @@ def train(experiment_file: Path, runs: Path) -> Path:
         raise ExperimentError(f"{folder} is finished and never overwritten; give the experiment another code")
     check_network(experiment)
     heads = load_heads(experiment.data, experiment.input)
+    check_heads(experiment, heads.index, experiment_file)
     if not (heads.index["any"] == 1).any():
         raise ExperimentError(f"{experiment_file}: no slice of the data has hemorrhage to learn")
     if not experiment.data.split:
@@ -167,6 +168,17 @@ def check_network(experiment: Experiment) -> None:
         ExperimentError: an unknown network, an input that it cannot take, or weights that cannot be had.
     """
     build_network(experiment.network, len(experiment.input.windows_hu), experiment.input.crop.size)
+
+
+def check_heads(experiment: Experiment, index: pd.DataFrame, file: Path) -> None:
+    """Refuse pictures of which the crop would take all for a head.
+
+    Raises:
+        ExperimentError: naming the source and what to do.
+    """
+    if reason := why_no_heads(index, experiment.input):
+        wanted = "input: {windows_hu: [[0, 80]], crop: {area: shown-head}}"
+        raise ExperimentError(f"{file}: {reason}; take {wanted}, or area: slice, under another code")
 
 
 def open_run(experiment: Experiment, runs: Path) -> Path:

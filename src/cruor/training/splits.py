@@ -221,8 +221,9 @@ def rows_of_some(index: pd.DataFrame, rows: NDArray[np.int64], share: float, see
     patient = index["patient_id"].iloc[rows]
     kinds = index.iloc[rows].groupby("patient_id").agg(source=("source", "min"), any=("any", "max"))
     by_kind = kinds.sample(frac=1, random_state=seed).groupby(["source", "any"])["source"]
-    kept = by_kind.cumcount() < np.ceil(share * by_kind.transform("size"))
-    return rows[patient.isin(kept.index[kept]).to_numpy()]
+    kept = by_kind.cumcount() < np.ceil((share * by_kind.transform("size")).round(9))
+    learned: NDArray[np.int64] = rows[patient.isin(kept.index[kept]).to_numpy()]
+    return learned
 
 
 def check_no_patient_on_two_sides(

@@ -89,7 +89,7 @@ class TestRunning:
 
     def test_pictures_in_which_the_bundle_would_find_no_head_are_refused(self, tmp_path: Path) -> None:
         write_prepared([as_pictures(study("a", (True,)))], tmp_path)
-        with pytest.raises(EvaluationError, match=r"^ct-ich: pictures .* finds no head; .* crops so"):
+        with pytest.raises(EvaluationError, match=r"^ct-ich: pictures .* cannot read it: take a bundle"):
             run_bundle(bundle(), load_index((tmp_path,)))
 
     def test_nothing_to_read_is_said(self, tmp_path: Path) -> None:

@@ -157,7 +157,7 @@ class TestCounting:
         self, tmp_path: Path, pointing: Pointer
     ) -> None:
         write_prepared([as_pictures(study("a", (True,)))], tmp_path / "pictures")
-        with pytest.raises(ValueError, match=r"^ct-ich: pictures .* finds no head; .* crops so"):
+        with pytest.raises(ValueError, match=r"^ct-ich: pictures .* cannot read it: take a bundle"):
             point_at_blood([tmp_path / "pictures"], cropping(pointing(), "head"), tmp_path / "out")
 
     def test_boxes_are_found_by_the_pictures_name(

@@ -120,8 +120,10 @@ def run_bundle(
     """
     if index.empty:
         raise EvaluationError("there are no slices to evaluate; look at --data, --split and --side")
-    if reason := why_no_heads(index, bundle.manifest.input.crop):
-        raise EvaluationError(f"{reason}; {bundle.label} crops so: take a bundle of another crop area")
+    if reason := why_no_heads(index, bundle.manifest.input):
+        raise EvaluationError(
+            f"{reason}; {bundle.label} cannot read it: take a bundle whose crop area is shown-head, or slice"
+        )
     parts, done = [], 0
     for (folder, _), rows in index.groupby(["folder", "file"], sort=False):
         study = rows.sort_values("number", kind="stable")

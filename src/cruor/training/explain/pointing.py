@@ -15,8 +15,8 @@ from PIL import Image
 from scipy.ndimage import distance_transform_edt
 
 from cruor.bundle.manifest import OperatingPoint
-from cruor.dicom.head import TISSUE_HU, cell_size, head_mask
-from cruor.preprocessing.crop import take_square
+from cruor.dicom.head import cell_size
+from cruor.preprocessing.crop import shown_mask, take_square
 from cruor.reader.study_head import study_probability
 from cruor.report.files import write_atomically
 from cruor.report.panels import resized
@@ -37,8 +37,7 @@ FORMS = ("library", "exact")
 DRAWN_FROM = 128
 """A drawn pixel counts as blood from half of 255 on."""
 
-ABOVE_BLACK_HU = 10.0
-"""In pictures of a window, air is black like all that lies below it; so much above it, there is a head."""
+BRAIN_WINDOW_HU = (0, 80)
 
 HALF = 0.5
 """Of a map counts what is at least this share of its peak."""
@@ -123,8 +122,11 @@ def point_at_blood(
     positive = [_positive(folder, known is not None) for folder in folders]
     slices = pd.concat(positive, ignore_index=True)
     manifest = explainer.bundle.manifest
-    if reason := why_no_heads(slices, manifest.input.crop):
-        raise ValueError(f"{reason}; {explainer.bundle.label} crops so: take a bundle of another crop area")
+    if reason := why_no_heads(slices, manifest.input):
+        label = explainer.bundle.label
+        raise ValueError(
+            f"{reason}; {label} cannot read it: take a bundle whose crop area is shown-head, or slice"
+        )
     if most is not None and len(slices) > most:
         slices = slices.sample(most, random_state=1).sort_index()
     points: list[PointedSlice] = []
@@ -317,7 +319,7 @@ def _point(case: _Case, explainer: Explainer) -> Iterator[PointedSlice]:
     probability = study_probability(
         explainer.bundle.slice_probabilities(both.logits[None])[:, 0], manifest.study_head
     )
-    blood, head = take_square(case.blood, box, 0.0), take_square(_head(case), box, 0.0)
+    blood, head = take_square(case.blood, box, 0.0), take_square(_head(case.hu), box, 0.0)
     correlation = None if both.exact is None else agreement(both.library, both.exact).correlation
     times = {"library": both.library_seconds, "exact": both.exact_seconds}
     for form, heat in zip(FORMS, (both.library, both.exact), strict=True):
@@ -337,10 +339,8 @@ def _point(case: _Case, explainer: Explainer) -> Iterator[PointedSlice]:
         )
 
 
-def _head(case: _Case) -> Blood:
-    """The head, (rows, columns), from the coarse grid in which `dicom.head` finds it."""
-    low = case.row.known_low_hu
-    above = TISSUE_HU if np.isnan(low) else max(TISSUE_HU, low + ABOVE_BLACK_HU)
-    cell = cell_size(case.hu.shape)
-    fine = np.kron(head_mask(case.hu, above), np.ones((cell, cell), dtype=bool))
-    return np.asarray(fine[: case.hu.shape[0], : case.hu.shape[1]], dtype=bool)
+def _head(hu: NDArray[np.int16]) -> Blood:
+    """The head as a brain window shows it, (rows, columns): alike in slices and pictures, for any bundle."""
+    cell = cell_size(hu.shape)
+    fine = np.kron(shown_mask(hu, BRAIN_WINDOW_HU), np.ones((cell, cell), dtype=bool))
+    return np.asarray(fine[: hu.shape[0], : hu.shape[1]], dtype=bool)

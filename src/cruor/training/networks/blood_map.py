@@ -18,7 +18,7 @@ WIDTH = 64
 """Channels of the joined features."""
 
 HOTTEST_SHARE = 0.02
-"""Share of the map's cells whose mean makes the slice's logit: 12 of 24 x 24."""
+"""Share of the map's cells whose mean makes the slice's logit: 6 of 18 x 18 at 144 px."""
 
 FIRST_LOGIT = -3.0
 """Of every cell before training: blood is rare, and a small run has few steps to learn that (as in Lin 2017,

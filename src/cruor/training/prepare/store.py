@@ -229,7 +229,8 @@ def write_table(table: pd.DataFrame, file: Path) -> None:
 def read_index(folder: Path) -> pd.DataFrame:
     """Return the index of a prepared folder, one row a slice.
 
-    A folder from before `position_mm` gets it from the slices' numbers and their spacing.
+    A folder from before `position_mm` gets it from the slices' numbers and their spacing; in one from before
+    `known_low_hu`, all HU are taken for known.
 
     Raises:
         FileNotFoundError: the folder was not prepared, or not to the end.
@@ -241,6 +242,9 @@ def read_index(folder: Path) -> pd.DataFrame:
         index = pd.read_parquet(folder / INDEX)
     except (OSError, ValueError) as error:
         raise OSError(f"{folder / INDEX}: cannot be read ({error}); run `cruor prepare` again") from error
+    for column in ("known_low_hu", "known_high_hu"):
+        if column not in index:
+            index[column] = np.nan
     if "position_mm" not in index and "spacing_mm" in index:
         index["position_mm"] = index["number"] * index["spacing_mm"]
     return index

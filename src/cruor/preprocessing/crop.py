@@ -60,9 +60,9 @@ that JPEG leaves in black, below the mean of brain."""
 
 
 def head_above_hu(area: Literal["head", "shown-head", "slice"], bounds_hu: tuple[int, int]) -> float:
-    """Mean HU above which a cell counts as head; minus infinity where the whole slice is taken."""
+    """Mean HU above which a cell counts as head; infinite where none is looked for."""
     if area == "slice":
-        return -math.inf
+        return math.inf
     low, high = bounds_hu
     return TISSUE_HU if area == "head" else low + SHOWN_SHARE * (high - low)
 

@@ -169,14 +169,6 @@ class TestRunFolder:
             train(saved(other, tmp_path), tmp_path)
         assert load_experiment(tmp_path / "tiny" / EXPERIMENT_FILE) == experiment
 
-    @pytest.mark.parametrize(
-        "wrong",
-        [
-            {"network": NetworkSettings(name="lite1", weights="random")},
-            {"data": DataSettings(("absent",))},
-            {"data": DataSettings(("absent",), split="absent.csv")},
-        ],
-    )
     @pytest.mark.parametrize("command", [train, crossvalidate])
     def test_pictures_that_the_crop_would_take_for_heads_are_refused_with_what_to_do(
         self, experiment: Experiment, tmp_path: Path, command: Callable[..., Path]
@@ -187,6 +179,14 @@ class TestRunFolder:
             command(saved(pictures, tmp_path), tmp_path)
         assert not (tmp_path / "tiny").exists()
 
+    @pytest.mark.parametrize(
+        "wrong",
+        [
+            {"network": NetworkSettings(name="lite1", weights="random")},
+            {"data": DataSettings(("absent",))},
+            {"data": DataSettings(("absent",), split="absent.csv")},
+        ],
+    )
     @pytest.mark.parametrize("command", [train, crossvalidate])
     def test_an_experiment_that_cannot_start_does_not_use_up_its_code(
         self, experiment: Experiment, tmp_path: Path, wrong: dict[str, Any], command: Callable[..., Path]

@@ -43,10 +43,10 @@ def at_prevalence(manifest: Manifest, prevalence: float) -> Manifest:
         operating_point=_moved(manifest.rules.operating_point, shift),
         other_points=tuple(_moved(point, shift) for point in manifest.rules.other_points),
     )
+    # The command of `export` makes the other bundle.
+    kept = {name: value for name, value in manifest.made_by.items() if name != "export"}
     made_by = {
-        **{
-            name: value for name, value in manifest.made_by.items() if name != "export"
-        },  # makes the other one
+        **kept,
         "fitted_at_prevalence": manifest.made_by.get("fitted_at_prevalence", before),
     }
     version = f"{manifest.version.partition('+')[0]}+prevalence.{prevalence:g}"

@@ -15,7 +15,7 @@ from cruor.reader.study_head import study_features, study_probability
 from cruor.training.prepare.store import LABELS
 
 FEATURES = ("highest",)
-"""Of the study head. More of them ranked held-out studies worse; see docs/reader.md for what was tried."""
+"""Of the study head. More of them ranked held-out studies no better: docs/reader.md has what was tried."""
 
 FEWEST_OF_A_CLASS = 15
 """With fewer slices of either class an output keeps its raw logit: two numbers cannot be fitted to them."""

@@ -242,23 +242,32 @@ def train(experiment: _Experiment, runs: _Runs = Path("runs")) -> None:
 
 
 @app.command()
-def crossval(experiment: _Experiment, runs: _Runs = Path("runs")) -> None:
+def crossval(
+    experiment: _Experiment,
+    runs: _Runs = Path("runs"),
+    beside: Annotated[
+        list[Path], typer.Option(help="Cross-validated run; the table is of the mean of their logits.")
+    ] = [],  # noqa: B006 (typer reads it, nothing writes to it)
+) -> None:
     """Train a network a fold, by patient, and without each source left out; print how each reads the rest."""
     _need_training()
     from rich.console import Console
 
     from cruor.training.crossval import crossvalidate
     from cruor.training.crossval_table import crossval_table
-    from cruor.training.experiment import ExperimentError
+    from cruor.training.experiment import ExperimentError, load_experiment
     from cruor.training.splits import SplitError
+    from cruor.training.together import check_alike
 
     try:
+        check_alike(load_experiment(experiment), beside)
         out_of_fold = crossvalidate(experiment, runs)
+        table = crossval_table(out_of_fold.parent, beside)
     except (ExperimentError, SplitError, OSError) as error:
         _stop(str(error))
     console = Console()
     # A log has no width of its own; what is broken up cannot be read.
-    (console if console.is_terminal else Console(width=180)).print(crossval_table(out_of_fold.parent))
+    (console if console.is_terminal else Console(width=180)).print(table)
     typer.echo(out_of_fold)
 
 
@@ -334,6 +343,9 @@ def export(
     folds: Annotated[
         int, typer.Option(min=0, help="Instead of `train`'s network those of N first folds, averaged.")
     ] = 0,
+    beside: Annotated[
+        list[Path], typer.Option(help="With --folds: further run; networks are taken from the runs in turn.")
+    ] = [],  # noqa: B006
 ) -> None:
     """Make a bundle of a run: graph, calibration, study head, figures, card."""
     _need_training()
@@ -342,7 +354,7 @@ def export(
 
     try:
         made = BundleName(name or out.name, version)
-        typer.echo(export_run(run, out, made, weights, folds))
+        typer.echo(export_run(run, out, made, weights, folds=folds, beside=beside))
     except (ExperimentError, OSError) as error:
         _stop(str(error))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.console import Console
 
@@ -14,10 +15,10 @@ from tests.training.evaluation.making import table
 WIDE = 200
 
 
-def shown(run: Path) -> list[list[str]]:
+def shown(run: Path, *beside: Path) -> list[list[str]]:
     """The lines of the table, as words apart by two blanks or more."""
     console = Console(width=WIDE, record=True, file=(run / "shown.txt").open("w"))
-    console.print(crossval_table(run))
+    console.print(crossval_table(run, beside))
     lines = console.export_text().splitlines()
     return [[part.strip() for part in line.split("  ") if part.strip()] for line in lines if line.strip()]
 
@@ -52,3 +53,13 @@ def test_figures_have_their_intervals(run: Path) -> None:
         auc, rest = row[4].split(" (")
         low, high = rest.rstrip(")").split(" to ")
         assert 0 < float(low) < float(auc) < float(high) <= 1
+
+
+def test_of_runs_beside_each_other_the_mean_is_measured(run: Path) -> None:
+    other = run / "other"
+    other.mkdir()
+    slices = table(folds=2)
+    noise = np.random.default_rng(1).normal(0, 100, len(slices))
+    slices.assign(logit_any=noise).to_parquet(other / OUT_OF_FOLD)
+    alone, both = (float(row[4].split()[0]) for row in (shown(run)[1], shown(run, other)[1]))
+    assert alone > 0.9 > 0.7 > both

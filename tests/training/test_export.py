@@ -316,6 +316,68 @@ class TestNetworksOfTheFolds:
         assert not (tmp_path / "bundle").exists()
 
 
+@pytest.fixture(scope="module")
+def other_run(
+    finished_run: Path, finished_experiment: Experiment, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Of another seed; its second network is the first of the finished run, its logits are lower by 1."""
+    run = tmp_path_factory.mktemp("runs") / "other"
+    (run / "fold1").mkdir(parents=True)
+    (run / "fold1/last.ckpt").write_bytes((finished_run / "fold0/last.ckpt").read_bytes())
+    (run / MADE_BY_FILE).write_bytes((finished_run / MADE_BY_FILE).read_bytes())
+    slices = pd.read_parquet(finished_run / OUT_OF_FOLD)
+    slices.assign(logit_any=slices["logit_any"] - 1).to_parquet(run / OUT_OF_FOLD)
+    training = replace(finished_experiment.training, seed=2)
+    save_experiment(replace(finished_experiment, code="other", training=training), run / EXPERIMENT_FILE)
+    return run
+
+
+@pytest.fixture(scope="module")
+def in_turn(finished_run: Path, other_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Networks of the folds of two runs."""
+    with pytest.MonkeyPatch.context() as few_rounds:
+        few_rounds.setattr(export, "bootstrap", partial(bootstrap, rounds=20))
+        folder = tmp_path_factory.mktemp("in-turn")
+        return export_run(finished_run, folder, BundleName("tiny", "0.0.1"), folds=2, beside=[other_run])
+
+
+class TestRunsInTurn:
+    def test_each_fold_is_of_the_next_run(
+        self, in_turn: Path, finished_run: Path, finished_experiment: Experiment
+    ) -> None:
+        bundle = open_bundle(str(in_turn))
+        channels = generated_channels(3, bundle.manifest.input)
+        with torch.inference_mode():
+            first = load_network(finished_experiment, finished_run / "fold0")(torch.tensor(channels))
+        np.testing.assert_allclose(run_all(bundle, channels)[0], first.numpy(), rtol=0, atol=0.02)
+
+    def test_calibration_is_fitted_on_the_mean_of_the_runs(self, in_turn: Path, together: Path) -> None:
+        alone, both = (open_bundle(str(one)).manifest.calibration for one in (together, in_turn))
+        assert both.slope[0] == pytest.approx(alone.slope[0], rel=0.02)
+        assert both.intercept[0] == pytest.approx(alone.intercept[0] + 0.5 * alone.slope[0], rel=0.02)
+
+    def test_manifest_and_card_name_both_runs(self, in_turn: Path, finished_run: Path) -> None:
+        made_by = open_bundle(str(in_turn)).manifest.made_by
+        [beside] = made_by["beside"]
+        assert (made_by["run"], made_by["seed"]) == (finished_run.name, 1)
+        assert (beside["run"], beside["seed"], beside["commit"]) == ("other", 2, made_by["commit"])
+        card = " ".join((in_turn / "README.md").read_text().split())
+        assert f"of `experiments/{finished_run.name}.yaml` and `experiments/other.yaml`, then" in card
+        assert "tiny --version 0.0.1 --folds 2 --beside runs/other`" in card
+        assert "The mean of 2 networks, one of each run, has these figures" in card
+        assert "Run `other`: likewise, seed 2." in card
+
+    @pytest.mark.parametrize("folds", [0, 1])
+    def test_each_run_must_give_a_network(
+        self, folds: int, finished_run: Path, other_run: Path, tmp_path: Path
+    ) -> None:
+        with pytest.raises(
+            ExperimentError, match="2 runs give their networks of folds in turn; ask for --folds 2"
+        ):
+            export_run(finished_run, tmp_path / "b", BundleName("x", "1"), folds=folds, beside=[other_run])
+        assert not (tmp_path / "b").exists()
+
+
 def test_no_bundle_is_made_of_a_point_of_a_learning_curve(
     finished_experiment: Experiment, tmp_path: Path
 ) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -12,11 +12,12 @@ from cruor.training.evaluation.figures import Settings, area, precision_area, sl
 from cruor.training.evaluation.predictions import calibrated_by, cross_fit, studies_of, with_later_columns
 from cruor.training.evaluation.tables import cell_text
 from cruor.training.runs import LEFT_OUT, OUT_OF_FOLD
+from cruor.training.together import held_out_slices
 
 ALL = "all"
 
 
-def crossval_table(run: Path) -> Table:
+def crossval_table(run: Path, beside: Sequence[Path] = ()) -> Table:
     """ROC-AUC of slices and studies with their intervals over patients, and average precision of slices.
 
     Out-of-fold logits are calibrated by the other folds; those of a source left out by the out-of-fold logits
@@ -24,11 +25,15 @@ def crossval_table(run: Path) -> Table:
 
     Args:
         run: folder of a finished cross-validation.
+        beside: of others like it (`together.check_alike`); what is measured is the mean of their logits.
+
+    Raises:
+        ExperimentError: a run has no table, or one of other slices.
     """
     table = Table("scored", "source", "slices (positive)", "patients", "slice ROC-AUC", box=None)
     for head in ("average precision", "studies (positive)", "study ROC-AUC"):
         table.add_column(head)
-    for how, slices in _scored(run):
+    for how, slices in _scored([run, *beside]):
         sources = sorted(slices["source"].unique())
         for source in [*([ALL] if len(sources) > 1 else []), *sources]:
             part = slices if source == ALL else slices[slices["source"] == source]
@@ -36,11 +41,11 @@ def crossval_table(run: Path) -> Table:
     return table
 
 
-def _scored(run: Path) -> Iterator[tuple[str, pd.DataFrame]]:
-    out_of_fold = with_later_columns(pd.read_parquet(run / OUT_OF_FOLD))
-    yield "out of fold", cross_fit(out_of_fold, run.name).slices
-    if (run / LEFT_OUT).exists():
-        left_out = with_later_columns(pd.read_parquet(run / LEFT_OUT))
+def _scored(runs: Sequence[Path]) -> Iterator[tuple[str, pd.DataFrame]]:
+    out_of_fold = with_later_columns(held_out_slices(runs, OUT_OF_FOLD))
+    yield "out of fold", cross_fit(out_of_fold, runs[0].name).slices
+    if (runs[0] / LEFT_OUT).exists():
+        left_out = with_later_columns(held_out_slices(runs, LEFT_OUT))
         for group, held_out in left_out.groupby("left_out"):
             others = out_of_fold[~out_of_fold["source"].isin(held_out["source"].unique())]
             yield f"without {group}", calibrated_by(others, held_out)

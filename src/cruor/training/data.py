@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from cruor.bundle.model import Bundle
 from cruor.preprocessing.channels import InputSettings, crop_head
 from cruor.preprocessing.crop import Box, cut_out, head_above_hu
 from cruor.preprocessing.windows import Window
@@ -151,6 +152,13 @@ def why_no_heads(index: pd.DataFrame, settings: InputSettings) -> str | None:
         f"{pictures[0]}: pictures in which nothing is darker than {black:g} HU, and this crop takes all "
         f"above {above:g} HU for head"
     )
+
+
+def why_unreadable(index: pd.DataFrame, bundle: Bundle) -> str | None:
+    """Why a bundle cannot read slices: a sentence for the user with what to do, or None where it can."""
+    if reason := why_no_heads(index, bundle.manifest.input):
+        return f"{reason}; {bundle.label} cannot read it: take a bundle whose crop area is shown-head, or slice"
+    return None
 
 
 def _used_slices(data: DataSettings, folder: Path) -> pd.DataFrame:

@@ -6,7 +6,7 @@ import datetime
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -76,6 +76,7 @@ from cruor.training.runs import (
     VALIDATION,
     crossvalidation_files,
 )
+from cruor.training.together import check_alike, held_out_slices
 from cruor.training.usual import usual_ranges
 from cruor.training.volume_fit import fit_volume
 
@@ -224,7 +225,9 @@ def export_run(
     folder: Path,
     bundle: BundleName,
     weights: str = HALF,
+    *,
     folds: int = 0,
+    beside: Sequence[Path] = (),
 ) -> Path:
     """Make a bundle of a trained run.
 
@@ -235,16 +238,21 @@ def export_run(
         bundle: how it is called.
         weights: how they are kept in the graph, a name of `graph.STORES`.
         folds: so many first folds of `cruor crossval`, their networks together; 0 is that of `cruor train`.
+        beside: further runs like it (`together.check_alike`). The folds' networks are taken from the runs in
+            turn, and what is fitted and measured is the mean of what one network of each run says.
 
     Raises:
         ExperimentError: the run was not trained to its end, or by a share of its patients; nothing was
-            measured; or networks of folds are asked for that there are not.
+            measured; networks of folds are asked for that there are not; or runs are not alike.
     """
     experiment = load_experiment(run / EXPERIMENT_FILE)
     measured_by = [(file, "crossval") for file in crossvalidation_files(experiment)]
     if experiment.data.split:
         measured_by = [(PREDICTIONS_FILE, "train")]
     _check_folds(experiment, run, folds)
+    if beside:
+        _check_turns(experiment, run, folds, beside)
+    runs = [run, *beside]
     store = STORES[weights]
     if experiment.data.learned_share < 1:
         raise ExperimentError(
@@ -254,14 +262,14 @@ def export_run(
     for file, command in needed:
         if not (run / file).exists():
             raise ExperimentError(f"{run}: no {file}; run `cruor {command}` on the experiment first")
-    members = _trained_networks(experiment, run, folds)
+    members = _trained_networks(experiment, runs, folds)
     heads = load_heads(experiment.data, experiment.input)
-    table = pd.read_parquet(run / measured_by[0][0])
+    table = held_out_slices(runs, measured_by[0][0])
     check_measurable(table, run)
     evidence = evidence_of_sides(table, heads.index) if experiment.data.split else evidence_of_folds(table)
     check_calibration(evidence.calibration, table, run)
     if not experiment.data.split and experiment.data.leave_out:
-        evidence = replace(evidence, left_out=pd.read_parquet(run / LEFT_OUT))
+        evidence = replace(evidence, left_out=held_out_slices(runs, LEFT_OUT))
     network = members[0] if len(members) == 1 else Ensemble(members)
     folder.mkdir(parents=True, exist_ok=True)
     write_graph(network, experiment, folder / MODEL_FILE, store)
@@ -272,7 +280,11 @@ def export_run(
         scale=map_scale(network, heads, experiment),
         map_kind=network.map_kind,
         members=len(members),
-        made_by={"export": export_command(run, bundle, weights, folds), **ancestry(run, experiment)},
+        made_by={
+            "export": export_command(runs, bundle, weights, folds),
+            **ancestry(run, experiment),
+            **({"beside": [other_ancestry(one) for one in beside]} if beside else {}),
+        },
         model=folder / MODEL_FILE,
     )
     write_manifest(manifest, folder / MANIFEST_FILE)
@@ -292,15 +304,29 @@ def _check_folds(experiment: Experiment, run: Path, folds: int) -> None:
         raise ExperimentError(f"{run}: {folds} folds are wanted, it has {experiment.data.folds}")
 
 
-def _trained_networks(experiment: Experiment, run: Path, folds: int) -> list[SliceNetwork]:
-    """The networks that a bundle is made of.
+def _check_turns(experiment: Experiment, run: Path, folds: int, beside: Sequence[Path]) -> None:
+    """Refuse runs that cannot be read together, or of which one would give no network.
+
+    Raises:
+        ExperimentError: as `check_alike`; or there are fewer folds than runs.
+    """
+    if folds <= len(beside):
+        raise ExperimentError(
+            f"{run}: {1 + len(beside)} runs give their networks of folds in turn; ask for --folds "
+            f"{1 + len(beside)} or more"
+        )
+    check_alike(experiment, beside)
+
+
+def _trained_networks(experiment: Experiment, runs: Sequence[Path], folds: int) -> list[SliceNetwork]:
+    """The networks that a bundle is made of: that of `train`, or the folds' of the runs in turn.
 
     Raises:
         ExperimentError: a fold has no checkpoint.
     """
     if not folds:
-        return [load_network(experiment, run)]
-    places = [run / f"{FOLD}{number}" for number in range(folds)]
+        return [load_network(experiment, runs[0])]
+    places = [runs[number % len(runs)] / f"{FOLD}{number}" for number in range(folds)]
     for fold in places:
         if not (fold / LAST_CHECKPOINT).exists():
             raise ExperimentError(
@@ -340,11 +366,19 @@ def check_calibration(calibration: SliceCalibration, scored: pd.DataFrame, run: 
             )
 
 
-def export_command(run: Path, bundle: BundleName, weights: str, folds: int) -> str:
-    """The command that makes a bundle of a run again, in a folder called like it."""
+def export_command(runs: Sequence[Path], bundle: BundleName, weights: str, folds: int) -> str:
+    """The command that makes a bundle of runs again, in a folder called like it."""
+    first, *others = runs
     together = f" --folds {folds}" if folds else ""
+    beside = "".join(f" --beside runs/{run.name}" for run in others)
     kept = f" --weights {weights}" if weights != HALF else ""
-    return f"cruor export runs/{run.name} {bundle.name} --version {bundle.version}{together}{kept}"
+    return f"cruor export runs/{first.name} {bundle.name} --version {bundle.version}{together}{beside}{kept}"
+
+
+def other_ancestry(run: Path) -> dict[str, object]:
+    """What made a run whose networks stand beside the first one's."""
+    seed = load_experiment(run / EXPERIMENT_FILE).training.seed
+    return {"run": run.name, "seed": seed, **json.loads((run / MADE_BY_FILE).read_text(encoding="utf-8"))}
 
 
 def ancestry(run: Path, experiment: Experiment) -> dict[str, object]:
@@ -590,6 +624,7 @@ def render_card(manifest: Manifest) -> str:
         commands = "`cruor crossval`"
     return card.render(
         manifest=manifest,
+        beside=manifest.made_by.get("beside", []),
         network=network,
         plain_head=PLAIN_HEAD,
         area=CROP_WORDS[manifest.input.crop.area],

@@ -30,7 +30,7 @@ from cruor.training.calibration import (
     fit_study_head,
     outputs_of,
 )
-from cruor.training.data import why_no_heads
+from cruor.training.data import why_unreadable
 from cruor.training.prepare.store import read_index, read_slices, write_table
 
 PREDICTIONS_FILE, SLICES_FILE, STUDIES_FILE = "predictions.parquet", "slices.csv", "studies.csv"
@@ -120,10 +120,8 @@ def run_bundle(
     """
     if index.empty:
         raise EvaluationError("there are no slices to evaluate; look at --data, --split and --side")
-    if reason := why_no_heads(index, bundle.manifest.input):
-        raise EvaluationError(
-            f"{reason}; {bundle.label} cannot read it: take a bundle whose crop area is shown-head, or slice"
-        )
+    if reason := why_unreadable(index, bundle):
+        raise EvaluationError(reason)
     parts, done = [], 0
     for (folder, _), rows in index.groupby(["folder", "file"], sort=False):
         study = rows.sort_values("number", kind="stable")

@@ -21,7 +21,7 @@ from cruor.reader.study_head import study_probability
 from cruor.report.files import write_atomically
 from cruor.report.panels import resized
 from cruor.report.text import RESEARCH_ONLY
-from cruor.training.data import why_no_heads
+from cruor.training.data import why_unreadable
 from cruor.training.evaluation.metrics import Estimate, bootstrap, called_share
 from cruor.training.explain.cam import Heat, agreement, hottest_point
 from cruor.training.explain.explainer import Explainer
@@ -122,11 +122,8 @@ def point_at_blood(
     positive = [_positive(folder, known is not None) for folder in folders]
     slices = pd.concat(positive, ignore_index=True)
     manifest = explainer.bundle.manifest
-    if reason := why_no_heads(slices, manifest.input):
-        label = explainer.bundle.label
-        raise ValueError(
-            f"{reason}; {label} cannot read it: take a bundle whose crop area is shown-head, or slice"
-        )
+    if reason := why_unreadable(slices, explainer.bundle):
+        raise ValueError(reason)
     if most is not None and len(slices) > most:
         slices = slices.sample(most, random_state=1).sort_index()
     points: list[PointedSlice] = []

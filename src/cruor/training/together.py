@@ -1,0 +1,71 @@
+"""Cross-validated runs that are read together: the mean of what their networks say of slices held out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from cruor.training.experiment import Experiment, ExperimentError, load_experiment
+from cruor.training.runs import EXPERIMENT_FILE, OUT_OF_FOLD
+
+SLICE = ["source", "sop_instance_uid"]
+"""Columns that tell a slice."""
+
+
+def check_alike(experiment: Experiment, beside: Sequence[Path]) -> None:
+    """Refuse runs whose networks do not read the same slices in the same way.
+
+    Seed, training and augmentation may differ, and with the seed the folds: each network still says what it
+    says of patients that it never saw.
+
+    Args:
+        experiment: of the first run.
+        beside: folders of the others, each cross-validated.
+
+    Raises:
+        ExperimentError: a run is named twice or not finished; or data, input or network differ.
+    """
+    codes = [experiment.code]
+    for run in beside:
+        other = load_experiment(run / EXPERIMENT_FILE)
+        if other.code in codes:
+            raise ExperimentError(f"{run}: named twice; name each run once")
+        codes.append(other.code)
+        for name in ("data", "input", "network"):
+            if getattr(other, name) != getattr(experiment, name):
+                raise ExperimentError(
+                    f"{run}: `{name}` differs from that of {experiment.code!r}; runs are read together where "
+                    "data, input and network are the same"
+                )
+        _check_table(run, OUT_OF_FOLD)
+
+
+def held_out_slices(runs: Sequence[Path], file: str) -> pd.DataFrame:
+    """What runs say of the slices of a table of theirs: logits, and share of blood by the map, averaged.
+
+    Args:
+        runs: folders of runs that are alike; the folds told are the first one's.
+        file: `out_of_fold.parquet` or `left_out.parquet` of each.
+
+    Raises:
+        ExperimentError: a run has no such table, or one of other slices.
+    """
+    for run in runs:
+        _check_table(run, file)
+    tables = [pd.read_parquet(run / file) for run in runs]
+    first = tables[0]
+    for run, table in zip(runs, tables, strict=True):
+        if not table[SLICE].equals(first[SLICE]):
+            raise ExperimentError(
+                f"{run / file}: of other slices than {runs[0] / file}; run `cruor crossval` on both "
+                "experiments with the same prepared data"
+            )
+    told = [name for name in first.columns if name.startswith("logit_") or name == "blood_share"]
+    return first.assign(**{name: sum(table[name] for table in tables) / len(tables) for name in told})
+
+
+def _check_table(run: Path, file: str) -> None:
+    if not (run / file).exists():
+        raise ExperimentError(f"{run}: no {file}; run `cruor crossval` on the experiment first")

@@ -1,0 +1,85 @@
+"""`cruor.training.together`: runs whose networks are read together."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cruor.training.experiment import DataSettings, Experiment, ExperimentError, save_experiment
+from cruor.training.runs import EXPERIMENT_FILE, OUT_OF_FOLD
+from cruor.training.together import check_alike, held_out_slices
+from tests.training.evaluation.making import table
+
+FIRST = Experiment(code="first", data=DataSettings(("somewhere",)))
+
+
+def run_of(folder: Path, experiment: Experiment, slices: pd.DataFrame) -> Path:
+    """A run folder with the two files that are read."""
+    folder.mkdir()
+    save_experiment(experiment, folder / EXPERIMENT_FILE)
+    slices.to_parquet(folder / OUT_OF_FOLD)
+    return folder
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Experiment:
+    """The same experiment with another seed."""
+    return replace(FIRST, code="other", training=replace(FIRST.training, seed=2))
+
+
+class TestAlike:
+    def test_another_seed_may_be_read_beside(self, tmp_path: Path, other: Experiment) -> None:
+        check_alike(FIRST, [run_of(tmp_path / "other", other, table())])
+
+    @pytest.mark.parametrize("part", ["data", "input", "network"])
+    def test_what_a_slice_or_a_network_is_must_be_the_same(
+        self, part: str, tmp_path: Path, other: Experiment
+    ) -> None:
+        changed = {
+            "data": replace(other.data, left_out_patients=("P1",)),
+            "input": replace(other.input, mean=0.25),
+            "network": replace(other.network, dropout=0.75),
+        }
+        run = run_of(tmp_path / "other", replace(other, **{part: changed[part]}), table())  # type: ignore[arg-type]
+        with pytest.raises(ExperimentError, match=f"other: `{part}` differs from that of 'first'"):
+            check_alike(FIRST, [run])
+
+    def test_a_run_named_twice_is_refused(self, tmp_path: Path, other: Experiment) -> None:
+        run = run_of(tmp_path / "other", other, table())
+        with pytest.raises(ExperimentError, match="named twice"):
+            check_alike(FIRST, [run, run])
+        with pytest.raises(ExperimentError, match="named twice"):
+            check_alike(other, [run])
+
+    def test_a_run_that_is_not_finished_is_refused(self, tmp_path: Path, other: Experiment) -> None:
+        run = run_of(tmp_path / "other", other, table())
+        (run / OUT_OF_FOLD).unlink()
+        with pytest.raises(ExperimentError, match=r"no out_of_fold\.parquet; run `cruor crossval`"):
+            check_alike(FIRST, [run])
+
+
+class TestHeldOutSlices:
+    def test_logits_and_shares_of_blood_are_averaged_and_nothing_else(self, tmp_path: Path) -> None:
+        ours = table(folds=2).assign(blood_share=0.25)
+        theirs = ours.assign(logit_any=ours["logit_any"] + 2, blood_share=0.75, fold=1 - ours["fold"])
+        runs = [run_of(tmp_path / "a", FIRST, ours), run_of(tmp_path / "b", FIRST, theirs)]
+        mean = held_out_slices(runs, OUT_OF_FOLD)
+        np.testing.assert_allclose(mean["logit_any"], ours["logit_any"] + 1)
+        assert (mean["blood_share"] == 0.5).all()
+        others = [name for name in ours.columns if name not in ("logit_any", "blood_share")]
+        pd.testing.assert_frame_equal(mean[others], ours[others])
+
+    def test_one_run_is_as_it_stands(self, tmp_path: Path) -> None:
+        ours = table(folds=2)
+        run = run_of(tmp_path / "a", FIRST, ours)
+        pd.testing.assert_frame_equal(held_out_slices([run], OUT_OF_FOLD), ours)
+
+    def test_tables_of_other_slices_are_refused(self, tmp_path: Path) -> None:
+        ours = table(folds=2)
+        runs = [run_of(tmp_path / "a", FIRST, ours), run_of(tmp_path / "b", FIRST, ours.iloc[::-1])]
+        with pytest.raises(ExperimentError, match=r"b/out_of_fold\.parquet: of other slices than"):
+            held_out_slices(runs, OUT_OF_FOLD)

@@ -157,7 +157,9 @@ def why_no_heads(index: pd.DataFrame, settings: InputSettings) -> str | None:
 def why_unreadable(index: pd.DataFrame, bundle: Bundle) -> str | None:
     """Why a bundle cannot read slices: a sentence for the user with what to do, or None where it can."""
     if reason := why_no_heads(index, bundle.manifest.input):
-        return f"{reason}; {bundle.label} cannot read it: take a bundle whose crop area is shown-head, or slice"
+        return (
+            f"{reason}; {bundle.label} cannot read it: take a bundle whose crop area is shown-head, or slice"
+        )
     return None
 
 

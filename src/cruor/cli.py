@@ -248,6 +248,9 @@ def crossval(
     beside: Annotated[
         list[Path], typer.Option(help="Cross-validated run; the table is of the mean of their logits.")
     ] = [],  # noqa: B006 (typer reads it, nothing writes to it)
+    studies: Annotated[
+        bool, typer.Option("--studies", help="Also how studies come out of slices: rules, other slices.")
+    ] = False,
 ) -> None:
     """Train a network a fold, by patient, and without each source left out; print how each reads the rest."""
     _need_training()
@@ -257,17 +260,22 @@ def crossval(
     from cruor.training.crossval_table import crossval_table
     from cruor.training.experiment import ExperimentError, load_experiment
     from cruor.training.splits import SplitError
+    from cruor.training.study_tables import study_tables
     from cruor.training.together import check_alike
 
     try:
         check_alike(load_experiment(experiment), beside)
         out_of_fold = crossvalidate(experiment, runs)
-        table = crossval_table(out_of_fold.parent, beside)
+        tables = [crossval_table(out_of_fold.parent, beside)]
+        if studies:
+            tables += study_tables(out_of_fold.parent, beside)
     except (ExperimentError, SplitError, OSError) as error:
         _stop(str(error))
     console = Console()
     # A log has no width of its own; what is broken up cannot be read.
-    (console if console.is_terminal else Console(width=180)).print(table)
+    wide = console if console.is_terminal else Console(width=180)
+    for table in tables:
+        wide.print(table)
     typer.echo(out_of_fold)
 
 

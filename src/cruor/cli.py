@@ -444,11 +444,18 @@ def explain(
     ] = None,
     boxes: Annotated[Path | None, typer.Option(help="With --data: CSV of boxes round the bleeds.")] = None,
     most: Annotated[int | None, typer.Option(help="With --data: at most as many slices, by chance.")] = None,
+    own_map: Annotated[
+        bool, typer.Option("--own-map", help="With --data: the bundle's own map alone, which is quick.")
+    ] = False,
 ) -> None:
     """Show where a network looked: Grad-CAM by its library beside the exact map of the forward pass."""
     _need_training()
     if (path is None) == (not data):
         _stop("name a PATH with DICOM in it, or prepared data with --data; one of them")
+    if path is not None and (boxes or most is not None or own_map):
+        _stop("--boxes, --most and --own-map go with --data; leave them out")
+    if path is None and (slices or every):
+        _stop("--slice and --every go with a PATH; leave them out")
     from cruor.bundle.manifest import BundleError
     from cruor.bundle.model import DEFAULT_BUNDLE
     from cruor.training.explain.explainer import open_explainer
@@ -457,7 +464,7 @@ def explain(
     try:
         explainer = open_explainer(bundle or DEFAULT_BUNDLE, layer)
         if path is None:
-            _point_at_blood(data or [], explainer, out, boxes, most)
+            _point_at_blood(data or [], explainer, out, boxes=boxes, most=most, own_map=own_map)
         else:
             _explain_studies(path, explainer, slices or [], every, out)
     except BundleError as error:
@@ -486,7 +493,13 @@ def _explain_studies(path: Path, explainer: Explainer, slices: list[int], every:
 
 
 def _point_at_blood(
-    folders: list[Path], explainer: Explainer, out: Path, boxes: Path | None, most: int | None
+    folders: list[Path],
+    explainer: Explainer,
+    out: Path,
+    *,
+    boxes: Path | None,
+    most: int | None,
+    own_map: bool,
 ) -> None:
     from rich.console import Console
 
@@ -496,7 +509,9 @@ def _point_at_blood(
     with _progress() as progress:
         told = partial(_tell, progress, progress.add_task("explaining", total=None))
         try:
-            record = point_at_blood(folders, explainer, out, boxes=boxes, most=most, on_slice=told)
+            record = point_at_blood(
+                folders, explainer, out, boxes=boxes, most=most, own_map=own_map, on_slice=told
+            )
         except (ValueError, OSError) as error:
             _stop(str(error))
     console = Console()

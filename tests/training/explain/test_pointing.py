@@ -192,6 +192,25 @@ class TestCounting:
         assert first["sop_instance_uid"].nunique() == 2
         assert first["sop_instance_uid"].tolist() == second["sop_instance_uid"].tolist()
 
+    def test_the_own_map_alone_is_counted_as_beside_the_librarys(
+        self, folder: Path, tmp_path: Path, explainer: Explainer
+    ) -> None:
+        both = point_at_blood([folder], explainer, tmp_path / "both")["figures"]
+        [own] = point_at_blood([folder], explainer, tmp_path / "own", own_map=True)["figures"]
+        wanted = next(figure for figure in both if figure["form"] == "exact")
+        for differing in ("seconds_per_slice", "correlation"):
+            del own[differing], wanted[differing]
+        assert own == wanted
+
+    def test_the_own_map_of_a_bundle_without_one_is_refused(
+        self, folder: Path, tmp_path: Path, pointing: Pointer
+    ) -> None:
+        told = pointing()
+        manifest = replace(told.bundle.manifest, map_scale=0.0)
+        object.__setattr__(told, "bundle", replace(told.bundle, manifest=manifest))
+        with pytest.raises(ValueError, match="has no map of its own; leave out --own-map"):
+            point_at_blood([folder], told, tmp_path / "out", own_map=True)
+
     def test_the_file_holds_what_is_given_back(self, folder: Path, tmp_path: Path, pointing: Pointer) -> None:
         record = point_at_blood([folder], pointing(), tmp_path / "out")
         assert json.loads((tmp_path / "out" / "explain.json").read_text()) == record

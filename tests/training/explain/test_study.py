@@ -125,6 +125,21 @@ class TestCommand:
         assert run.exit_code == 2
         assert "one of them" in run.output
 
+    @pytest.mark.parametrize(
+        ("given", "said"),
+        [
+            (["somewhere", "--own-map"], "--boxes, --most and --own-map go with --data"),
+            (["somewhere", "--most", "3"], "--boxes, --most and --own-map go with --data"),
+            (["--data", "somewhere", "--every"], "--slice and --every go with a PATH"),
+        ],
+    )
+    def test_an_option_without_effect_is_wrong_usage(
+        self, given: list[str], said: str, tmp_path: Path
+    ) -> None:
+        run = CliRunner().invoke(app, ["explain", *given, "--out", str(tmp_path)])
+        assert run.exit_code == 2
+        assert said in " ".join(run.output.split())
+
     def test_an_unknown_layer_is_wrong_usage(self, bleeding_zip: Path, tmp_path: Path) -> None:
         run = CliRunner().invoke(
             app, ["explain", str(bleeding_zip), "--layer", "nowhere", "--out", str(tmp_path)]

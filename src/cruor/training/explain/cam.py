@@ -45,6 +45,21 @@ class Cams:
     exact_seconds: float
 
 
+@dataclass(frozen=True, eq=False)
+class OwnMap:
+    """What the bundle's forward pass gives of one slice.
+
+    Attributes:
+        heat: float32, (size, size), >= 0, on the bundle's one scale; None where the graph gives no maps.
+        logits: raw, float32, (outputs,).
+        seconds: of the forward pass.
+    """
+
+    heat: Heat | None
+    logits: NDArray[np.float32]
+    seconds: float
+
+
 @dataclass(frozen=True)
 class Agreement:
     """How far two maps of a slice agree.
@@ -89,11 +104,18 @@ def cams(network: SliceNetwork, layer: nn.Module, bundle: Bundle, channels: NDAr
     """
     start = time.perf_counter()
     library = library_cam(network, layer, channels)
-    between = time.perf_counter()
+    seconds = time.perf_counter() - start
+    own = own_map(bundle, channels)
+    return Cams(library, own.heat, own.logits, seconds, own.seconds)
+
+
+def own_map(bundle: Bundle, channels: NDArray[np.float32]) -> OwnMap:
+    """The exact form alone, of one slice, (windows, size, size): one forward pass of the bundle."""
+    start = time.perf_counter()
     logits, maps = bundle.run(channels[None])
-    end = time.perf_counter()
-    exact = None if maps is None else resized(np.maximum(maps[0], 0), channels.shape[-1])
-    return Cams(library, exact, logits[0], between - start, end - between)
+    seconds = time.perf_counter() - start
+    heat = None if maps is None else resized(np.maximum(maps[0], 0), channels.shape[-1])
+    return OwnMap(heat, logits[0], seconds)
 
 
 def library_cam(

@@ -13,7 +13,7 @@ from cruor.bundle.model import MODEL_FILE, Bundle, find_bundle, open_bundle
 from cruor.preprocessing.channels import crop_head, to_channels
 from cruor.preprocessing.crop import Box
 from cruor.training.experiment import NetworkSettings
-from cruor.training.explain.cam import Cams, cams, count_cells, find_layer
+from cruor.training.explain.cam import Cams, OwnMap, cams, count_cells, find_layer, own_map
 from cruor.training.explain.rebuild import check_against_graph, fill_from_graph
 from cruor.training.networks import build_network
 from cruor.training.networks.base import SliceNetwork
@@ -52,6 +52,12 @@ class Explainer:
         channels = to_channels(head, settings)
         check_against_graph(self.network, self.bundle, channels[None])
         return cams(self.network, self.layer, self.bundle, channels), box
+
+    def own_map(self, hu: NDArray[np.int16]) -> tuple[OwnMap, Box]:
+        """The bundle's own map of a slice in HU, (rows, columns), and the box of the slice it covers."""
+        settings = self.bundle.manifest.input
+        head, box = crop_head(hu, settings)
+        return own_map(self.bundle, to_channels(head, settings)), box
 
 
 def open_explainer(name_or_folder: str, layer: str | None = None) -> Explainer:

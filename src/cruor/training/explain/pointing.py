@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from scipy.ndimage import distance_transform_edt
 
 from cruor.bundle.manifest import OperatingPoint
 from cruor.dicom.head import cell_size
-from cruor.preprocessing.crop import shown_mask, take_square
+from cruor.preprocessing.crop import Box, shown_mask, take_square
 from cruor.reader.study_head import study_probability
 from cruor.report.files import write_atomically
 from cruor.report.panels import resized
@@ -31,8 +32,6 @@ from cruor.training.prepare.store import StoredSlice, read_index, read_slice
 
 MASK, DRAWN, BOX = "mask by a human", "drawn by a machine", "box by a human"
 """What is known of where the bleed is; each is reported by itself."""
-
-FORMS = ("library", "exact")
 
 DRAWN_FROM = 128
 """A drawn pixel counts as blood from half of 255 on."""
@@ -97,6 +96,7 @@ def point_at_blood(
     *,
     boxes: Path | None = None,
     most: int | None = None,
+    own_map: bool = False,
     on_slice: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Any]:
     """Explain the positive slices of prepared data whose bleed is known; write explain.json, explain.csv.
@@ -108,16 +108,19 @@ def point_at_blood(
         boxes: table with `file, x_min, y_min, x_max, y_max`; a slice is found by the file's stem: it is
             the slice's SOP instance UID, with or without an ending.
         most: at most as many slices, drawn by chance with a fixed seed; all where None.
+        own_map: the bundle's own map alone: without passes back, a slice takes hundredths of a second.
         on_slice: told of progress.
 
     Returns:
         What explain.json holds.
 
     Raises:
-        ValueError: no slice's bleed is known, or heads cannot be found in pictures; the sentence says what
-            was looked for.
+        ValueError: no slice's bleed is known, heads cannot be found in pictures, or the bundle's own map is
+            wanted where it has none; the sentence says what was looked for.
         BundleError: the rebuilt network differs from the graph on a slice.
     """
+    if own_map and not explainer.bundle.has_maps:
+        raise ValueError(f"{explainer.bundle.label} has no map of its own; leave out --own-map")
     known = None if boxes is None else read_boxes(boxes)
     positive = [_positive(folder, known is not None) for folder in folders]
     slices = pd.concat(positive, ignore_index=True)
@@ -126,10 +129,11 @@ def point_at_blood(
         raise ValueError(reason)
     if most is not None and len(slices) > most:
         slices = slices.sample(most, random_state=1).sort_index()
+    point = _point_own_map if own_map else _point
     points: list[PointedSlice] = []
     for done, case in enumerate(_cases(slices, known), start=1):
         if case is not None:
-            points.extend(_point(case, explainer))
+            points.extend(point(case, explainer))
         on_slice(done, len(slices))
     if not points:
         raise ValueError(
@@ -312,28 +316,42 @@ def _over(picture: NDArray[np.uint8], shape: tuple[int, ...], how: Image.Resampl
 
 def _point(case: _Case, explainer: Explainer) -> Iterator[PointedSlice]:
     both, box = explainer.explain(case.hu)
-    manifest = explainer.bundle.manifest
+    correlation = None if both.exact is None else agreement(both.library, both.exact).correlation
+    told = _told(case, explainer, box, both.logits, math.nan if correlation is None else correlation)
+    yield told("library", both.library, both.library_seconds)
+    if both.exact is not None:
+        yield told("exact", both.exact, both.exact_seconds)
+
+
+def _point_own_map(case: _Case, explainer: Explainer) -> Iterator[PointedSlice]:
+    own, box = explainer.own_map(case.hu)
+    if own.heat is not None:
+        yield _told(case, explainer, box, own.logits, math.nan)("exact", own.heat, own.seconds)
+
+
+def _told(
+    case: _Case, explainer: Explainer, box: Box, logits: NDArray[np.float32], correlation: float
+) -> Callable[[str, Heat, float], PointedSlice]:
+    """Form, map and seconds of a slice to its line: what the forms share is worked out once."""
     probability = study_probability(
-        explainer.bundle.slice_probabilities(both.logits[None])[:, 0], manifest.study_head
+        explainer.bundle.slice_probabilities(logits[None])[:, 0], explainer.bundle.manifest.study_head
     )
     blood, head = take_square(case.blood, box, 0.0), take_square(_head(case.hu), box, 0.0)
-    correlation = None if both.exact is None else agreement(both.library, both.exact).correlation
-    times = {"library": both.library_seconds, "exact": both.exact_seconds}
-    for form, heat in zip(FORMS, (both.library, both.exact), strict=True):
-        if heat is None:
-            continue
-        told = score(resized(heat, box.size), blood, head, box.size / explainer.cells / 2)
-        yield PointedSlice(
+
+    def line(form: str, heat: Heat, seconds: float) -> PointedSlice:
+        return PointedSlice(
             source=case.row.source,
             patient_id=case.row.patient_id,
             sop_instance_uid=case.row.sop_instance_uid,
             truth=case.truth,
             form=form,
-            **asdict(told),
+            **asdict(score(resized(heat, box.size), blood, head, box.size / explainer.cells / 2)),
             probability=probability,
-            correlation=float("nan") if correlation is None else correlation,
-            seconds=times[form],
+            correlation=correlation,
+            seconds=seconds,
         )
+
+    return line
 
 
 def _head(hu: NDArray[np.int16]) -> Blood:

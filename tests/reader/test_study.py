@@ -13,7 +13,7 @@ from cruor.dicom.studies import find_studies
 from cruor.reader import study as reading
 from cruor.reader.results import NO_MAPS, Decision, Status
 from cruor.reader.study import read_study
-from tests.reader.fakes import AnyAlone, Broken, NoBlood, NoNumbers, bundle
+from tests.reader.fakes import AnyAlone, BrightBlood, Broken, NoBlood, NoNumbers, bundle
 
 
 @pytest.fixture(scope="module")
@@ -110,12 +110,32 @@ def test_a_study_not_suspected_that_reaches_a_more_sensitive_point_says_that_it_
         note.startswith("not sure: the study probability") and "sensitivity-95" in note
         for note in result.notes
     )
+    assert result.unsure
+
+
+def test_a_study_that_reaches_no_point_is_not_called_unsure(normal):
+    strict = OperatingPoint("sensitivity-95", 0.999, "by hand")
+    result = read_study(normal, bundle(rules=replace(bundle().manifest.rules, other_points=(strict,))))
+    assert result.decision is Decision.NOT_SUSPECTED
+    assert not result.unsure
 
 
 def test_a_suspected_study_is_not_called_unsure(epidural):
     sensitive = OperatingPoint("sensitivity-95", 1e-6, "by hand")
     rules = replace(bundle().manifest.rules, other_points=(sensitive,))
-    assert not any("not sure" in note for note in read_study(epidural, bundle(rules=rules)).notes)
+    result = read_study(epidural, bundle(rules=rules))
+    assert not result.unsure
+    assert not any("not sure" in note for note in result.notes)
+
+
+@pytest.mark.parametrize(
+    ("session", "map_kind", "told"),
+    [(NoBlood(), "blood", True), (BrightBlood(), "blood", False), (NoBlood(), "grad-cam", False)],
+)
+def test_a_suspected_study_whose_maps_place_no_blood_says_so(epidural, session, map_kind, told):
+    result = read_study(epidural, bundle(session, map_kind=map_kind, map_scale=1.0))
+    assert result.decision is Decision.SUSPECTED
+    assert any(note.startswith("no cell of any map is taken for blood") for note in result.notes) is told
 
 
 def test_a_bundle_with_a_reach_asks_the_neighbours_of_a_slice(suspected, epidural):

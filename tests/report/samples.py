@@ -87,6 +87,14 @@ def not_suspected(**changes: Any) -> StudyResult:
     return replace(quiet, **changes)
 
 
+def unsure(**changes: Any) -> StudyResult:
+    note = "not sure: the study probability 0.170 reaches sensitivity-95 (0.088); look yourself"
+    torn = not_suspected(
+        study_instance_uid="1.2.8", patient_id="P-8", probability=0.17, unsure=True, notes=(note,)
+    )
+    return replace(torn, **changes)
+
+
 def refused(**changes: Any) -> StudyResult:
     none = suspected(
         study_instance_uid="1.2.5",

@@ -15,7 +15,7 @@ from cruor.report.files import write_study
 from cruor.report.page import render_page, write_page
 from cruor.report.text import BLOOD_MAP_SENTENCE, MAP_SENTENCE
 
-from .samples import failed, not_suspected, read_slice, refused, slice_result, suspected
+from .samples import failed, not_suspected, read_slice, refused, slice_result, suspected, unsure
 
 EVIL = "<script>alert(1)</script>\"'><img src=//evil.example/x>"
 
@@ -101,6 +101,16 @@ def test_every_state_has_its_own_word_and_reason(tmp_path: Path) -> None:
     )
     assert "bone kernel only" in text
     assert "the network broke" in text
+
+
+def test_a_study_that_is_not_sure_is_counted_and_worded_by_itself(tmp_path: Path) -> None:
+    page = render_page(cards_of(tmp_path, not_suspected(), refused(), unsure(), suspected()))
+    assert re.findall(r'class="who"><b>(P-\d)', page) == ["P-1", "P-8", "P-3", "P-2"]
+    assert '<li class="unsure"><b>1</b> not sure</li>' in page
+    text = " ".join(Elements(page).text.split())
+    assert "Not sure 0.17 look yourself" in text
+    assert "0.17 low" not in text
+    assert "unsure" not in render_page(cards_of(tmp_path, not_suspected())).partition("</style>")[2]
 
 
 def test_a_study_without_a_flag_does_not_look_cleared(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from cruor.reader.results import StudyResult
 from cruor.reader.volume import BloodVolume
 from cruor.report.record import StudyRecord, record_json, study_record
 
-from .samples import failed, not_suspected, refused, slice_result, suspected
+from .samples import failed, not_suspected, refused, slice_result, suspected, unsure
 
 AGREED_KEYS = [
     "study_instance_uid",
@@ -30,10 +30,11 @@ AGREED_KEYS = [
     "seconds",
     "map_kind",
     "blood_volume",
+    "unsure",
 ]
 
 
-@pytest.mark.parametrize("result", [suspected(), not_suspected(), refused(), failed()])
+@pytest.mark.parametrize("result", [suspected(), unsure(), not_suspected(), refused(), failed()])
 def test_record_has_exactly_the_agreed_keys_in_order(result: StudyResult) -> None:
     assert list(study_record(result)) == AGREED_KEYS == list(StudyRecord.__annotations__)
 

@@ -7,7 +7,7 @@ from rich.console import Console
 from cruor.reader.results import StudyResult
 from cruor.report.terminal import study_table
 
-from .samples import failed, not_suspected, refused, suspected
+from .samples import failed, not_suspected, refused, suspected, unsure
 
 
 def shown(*results: StudyResult, width: int = 80) -> str:
@@ -21,6 +21,12 @@ def test_most_suspected_first_and_not_analysed_before_not_suspected() -> None:
     text = shown(not_suspected(), refused(), failed(), suspected())
     places = [text.index(word) for word in ("BLEED SUSPECTED", "Failed", "Not analysed ", "Not suspected ")]
     assert places == sorted(places)
+
+
+def test_a_study_that_is_not_sure_stands_next_after_the_suspected_and_is_not_called_not_suspected() -> None:
+    text = shown(not_suspected(), failed(), unsure(), suspected())
+    rows = [line.split("  ")[0] for line in text.splitlines()[3:7]]
+    assert rows == ["BLEED SUSPECTED", "Not sure", "Failed", "Not suspected"]
 
 
 def test_a_row_tells_probability_slices_and_where_to_look() -> None:

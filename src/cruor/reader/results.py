@@ -70,6 +70,7 @@ class StudyResult:
     Attributes:
         reason: why it was REFUSED or FAILED, None when DECIDED.
         decision, probability, rule: None unless DECIDED. `rule` names what made the decision.
+        unsure: NOT_SUSPECTED, but the probability reaches another operating point of the bundle.
         positive_slices: slices above the slice threshold of the rule's family (the paper's 0.8).
         suspicious: numbers of the slices a reader should look at first, most suspicious first;
             every one above the slice threshold, and the three highest of a suspected study without any.
@@ -100,5 +101,6 @@ class StudyResult:
     bundle: str
     seconds: float
     unread: int = 0
+    unsure: bool = False
     map_kind: str = "grad-cam"
     blood_volume: BloodVolume | None = None

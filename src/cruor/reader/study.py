@@ -26,7 +26,7 @@ from cruor.reader.results import NO_MAPS, Decision, SliceResult, Status, StudyRe
 from cruor.reader.rules import PROBABILITY, explain, is_suspected
 from cruor.reader.study_head import study_probability
 from cruor.reader.unlike import what_is_unlike
-from cruor.reader.volume import BloodVolume, blood_area_mm2, estimate, volume_ml
+from cruor.reader.volume import BLOOD, BloodVolume, blood_area_mm2, estimate, volume_ml
 
 BATCH = 8
 """Slices a forward pass: enough to keep the cores busy, few enough to keep memory flat."""
@@ -185,12 +185,19 @@ def _decide(unread: StudyResult, slices: list[SliceResult], bundle: Bundle, rule
         notes.append(
             f"another rule disagrees: {explain(PROBABILITY, rules, probability, positive, len(slices))}"
         )
-    if not suspected and (missed := _points_reached(rules, probability)):
+    missed = "" if suspected else _points_reached(rules, probability)
+    if missed:
         notes.append(f"not sure: the study probability {probability:.3f} reaches {missed}; look yourself")
+    if suspected and (hottest := _hottest_without_blood(slices, bundle)) is not None:
+        notes.append(
+            f"no cell of any map is taken for blood (the hottest is {hottest:.2f}): what is suspected could "
+            "not be placed; look at the slices named"
+        )
     return replace(
         unread,
         status=Status.DECIDED,
         decision=Decision.SUSPECTED if suspected else Decision.NOT_SUSPECTED,
+        unsure=bool(missed),
         probability=probability,
         rule=rule,
         positive_slices=positive,
@@ -204,6 +211,15 @@ def _points_reached(rules: Rules, probability: float) -> str:
     """The bundle's other operating points at which the study would be suspected, with their thresholds."""
     reached = [one for one in rules.other_points if probability >= one.threshold]
     return " and ".join(f"{one.name} ({one.threshold:.3f})" for one in reached)
+
+
+def _hottest_without_blood(slices: list[SliceResult], bundle: Bundle) -> float | None:
+    """The hottest cell of the study's maps of blood where none is blood; None where one is, or no map is."""
+    maps = [one.map for one in slices if one.map is not None]
+    if bundle.manifest.map_kind != "blood" or not maps:
+        return None
+    hottest = max(float(one.max()) for one in maps)
+    return hottest if hottest < BLOOD else None
 
 
 def _blood_volume(series: Series, slices: list[SliceResult], bundle: Bundle) -> BloodVolume | None:

@@ -54,10 +54,14 @@ class StudyCard:
         return self.record["decision"]
 
     @property
+    def unsure(self) -> bool:
+        return self.record["unsure"]
+
+    @property
     def probability(self) -> float | None:
         return self.record["probability"]
 
     @property
     def state(self) -> str:
-        """One of the four states of `cruor.report.text`."""
-        return state_of(self.status, self.decision)
+        """One of the five states of `cruor.report.text`."""
+        return state_of(self)

@@ -121,7 +121,6 @@ def _content_security_policy(css: str) -> str:
 
 def _study_view(card: StudyCard, rank: int, count: int, threshold: float) -> dict[str, Any]:
     """What the template needs of one study."""
-    probability = card.probability
     slices = sorted(card.record["slices"], key=lambda one: -(one["probability"] or 0.0))
     return {
         "anchor": f"study-{rank + 1}",
@@ -130,13 +129,20 @@ def _study_view(card: StudyCard, rank: int, count: int, threshold: float) -> dic
         "state": card.state,
         "state_word": text.STATE_WORDS[card.state],
         "open": count <= _OPEN_STUDIES,
-        "band": None if probability is None else text.band(probability),
+        "band": _band(card),
         "bars": _bars(card, f"study-{rank + 1}", threshold),
         "strip_width": max(len(slices), 1) * _STRIP_STEP,
         "threshold_y": _STRIP_HEIGHT * (1.0 - threshold),
         "top_slices": slices[:_TOP_SLICES],
         "panels": [(f"study-{rank + 1}-slice-{panel.number}", panel) for panel in card.panels],
     }
+
+
+def _band(card: StudyCard) -> str | None:
+    """The probability as a word; none of them for a study that is not sure: "low" would calm."""
+    if card.probability is None:
+        return None
+    return "look yourself" if card.state == text.UNSURE else text.band(card.probability)
 
 
 def _bars(card: StudyCard, anchor: str, threshold: float) -> list[_Bar]:

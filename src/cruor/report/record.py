@@ -65,6 +65,7 @@ class StudyRecord(TypedDict):
     seconds: float | None
     map_kind: str
     blood_volume: BloodVolumeRecord | None
+    unsure: bool
 
 
 def study_record(result: StudyResult) -> StudyRecord:
@@ -95,6 +96,7 @@ def study_record(result: StudyResult) -> StudyRecord:
         "seconds": _finite(result.seconds, _SECONDS_DIGITS),
         "map_kind": result.map_kind,
         "blood_volume": _volume_record(result.blood_volume),
+        "unsure": bool(result.unsure),
     }
 
 

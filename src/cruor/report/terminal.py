@@ -18,13 +18,20 @@ from cruor.report.text import (
     RESEARCH_ONLY,
     STATE_WORDS,
     SUSPECTED,
+    UNSURE,
     most_suspected_first,
     printable,
     state_of,
 )
 
 # No green: a study without a flag is not a study that was cleared.
-_STYLES = {SUSPECTED: "bold red", FAILED: "bold magenta", REFUSED: "yellow", NOT_SUSPECTED: ""}
+_STYLES = {
+    SUSPECTED: "bold red",
+    UNSURE: "bold yellow",
+    FAILED: "bold magenta",
+    REFUSED: "yellow",
+    NOT_SUSPECTED: "",
+}
 _TERSE_WORDS = STATE_WORDS | {SUSPECTED: "BLEED SUSPECTED", FAILED: "Failed"}
 _UID_TAIL = 12
 _PATIENT_ID_WIDTH = 12
@@ -49,7 +56,7 @@ def study_table(results: Sequence[StudyResult]) -> RenderableType:
 
 
 def _row(result: StudyResult) -> list[Text]:
-    state = state_of(result.status, result.decision)
+    state = state_of(result)
     probability = "-" if result.probability is None else f"{result.probability:.2f}"
     slices = "-" if result.positive_slices is None else f"{result.positive_slices}/{result.slice_count}"
     return [
@@ -65,7 +72,7 @@ def _row(result: StudyResult) -> list[Text]:
 def _remarks(result: StudyResult) -> list[Text]:
     """The reason first, then the notes; each led by the patient or the study that it is about."""
     lead = printable(result.patient_id) or _uid_tail(result)
-    style = _STYLES[state_of(result.status, result.decision)]
+    style = _STYLES[state_of(result)]
     reasons = [(result.reason, style)] if result.reason else []
     lines = [*reasons, *((note, "") for note in result.notes)]
     return [Text.assemble((f"{lead}: ", "bold"), (printable(line), kind)) for line, kind in lines]

@@ -13,18 +13,20 @@ MAP_SENTENCE = "The map shows what the network used, not where the bleed is."
 BLOOD_MAP_SENTENCE = "The map shows where the network takes pixels for blood. It errs: look at the slice."
 NOT_CLEARED = "Not suspected is not cleared: read the study as usual."
 
-SUSPECTED, NOT_SUSPECTED, REFUSED, FAILED = "suspected", "not-suspected", "refused", "failed"
-"""The four states a study can be shown in; the two last are both "not analysed", for different reasons."""
+SUSPECTED, UNSURE, NOT_SUSPECTED = "suspected", "unsure", "not-suspected"
+REFUSED, FAILED = "refused", "failed"
+"""The five states a study can be shown in; the two last are both "not analysed", for different reasons."""
 
 STATE_WORDS = {
     SUSPECTED: "Bleed suspected",
+    UNSURE: "Not sure",
     NOT_SUSPECTED: "Not suspected",
     REFUSED: "Not analysed",
     FAILED: "Not analysed: failed",
 }
 
 # A study that nobody analysed may hold anything, so it stands above those that were analysed without a flag.
-_RANK = {SUSPECTED: 0, FAILED: 1, REFUSED: 2, NOT_SUSPECTED: 3}
+_RANK = {SUSPECTED: 0, UNSURE: 1, FAILED: 2, REFUSED: 3, NOT_SUSPECTED: 4}
 
 _BANDS = ((0.95, "very high"), (0.8, "high"), (0.5, "raised"), (0.2, "moderate"), (0.0, "low"))
 
@@ -51,6 +53,8 @@ class _HasVerdict(Protocol):
     @property
     def decision(self) -> str | None: ...
     @property
+    def unsure(self) -> bool: ...
+    @property
     def probability(self) -> float | None: ...
     @property
     def study_instance_uid(self) -> str: ...
@@ -59,12 +63,13 @@ class _HasVerdict(Protocol):
 _Study = TypeVar("_Study", bound=_HasVerdict)
 
 
-def state_of(status: str, decision: str | None) -> str:
-    """Return which of the four states to show; an unknown pair is FAILED, never a negative."""
+def state_of(study: _HasVerdict) -> str:
+    """Return which of the five states to show; an unknown status or decision is FAILED, never a negative."""
+    status, decision = study.status, study.decision
     if status == "DECIDED" and decision == "SUSPECTED":
         return SUSPECTED
     if status == "DECIDED" and decision == "NOT_SUSPECTED":
-        return NOT_SUSPECTED
+        return UNSURE if study.unsure else NOT_SUSPECTED
     return REFUSED if status == "REFUSED" else FAILED
 
 
@@ -74,10 +79,10 @@ def band(probability: float) -> str:
 
 
 def most_suspected_first(studies: Sequence[_Study]) -> list[_Study]:
-    """Sort for reading: suspected, not analysed, not suspected; inside each the highest probability first."""
+    """Sort for reading: suspected, not sure, not analysed, not suspected; in each the most probable first."""
 
     def key(study: _Study) -> tuple[int, float, str]:
-        rank = _RANK[state_of(study.status, study.decision)]
+        rank = _RANK[state_of(study)]
         return rank, -(study.probability or 0.0), study.study_instance_uid
 
     return sorted(studies, key=key)

@@ -248,6 +248,7 @@ def crossval(
     beside: Annotated[
         list[Path], typer.Option(help="Cross-validated run; the table is of the mean of their logits.")
     ] = [],  # noqa: B006 (typer reads it, nothing writes to it)
+    together: Annotated[list[str], typer.Option(help="Source; those named have a row as one, too.")] = [],  # noqa: B006
     studies: Annotated[
         bool, typer.Option("--studies", help="Also how studies come out of slices: rules, other slices.")
     ] = False,
@@ -266,7 +267,7 @@ def crossval(
     try:
         check_alike(load_experiment(experiment), beside)
         out_of_fold = crossvalidate(experiment, runs)
-        tables = [crossval_table(out_of_fold.parent, beside)]
+        tables = [crossval_table(out_of_fold.parent, beside, together)]
         if studies:
             tables += study_tables(out_of_fold.parent, beside)
     except (ExperimentError, SplitError, OSError) as error:

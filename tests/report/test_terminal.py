@@ -25,7 +25,7 @@ def test_most_suspected_first_and_not_analysed_before_not_suspected() -> None:
 
 def test_a_study_that_is_not_sure_stands_next_after_the_suspected_and_is_not_called_not_suspected() -> None:
     text = shown(not_suspected(), failed(), unsure(), suspected())
-    rows = [line.split("  ")[0] for line in text.splitlines()[3:7]]
+    rows = [line.strip().split("  ")[0] for line in text.splitlines()[3:7]]
     assert rows == ["BLEED SUSPECTED", "Not sure", "Failed", "Not suspected"]
 
 

@@ -15,10 +15,10 @@ from tests.training.evaluation.making import table
 WIDE = 200
 
 
-def shown(run: Path, *beside: Path) -> list[list[str]]:
+def shown(run: Path, *beside: Path, together: tuple[str, ...] = ()) -> list[list[str]]:
     """The lines of the table, as words apart by two blanks or more."""
     console = Console(width=WIDE, record=True, file=(run / "shown.txt").open("w"))
-    console.print(crossval_table(run, beside))
+    console.print(crossval_table(run, beside, together))
     lines = console.export_text().splitlines()
     return [[part.strip() for part in line.split("  ") if part.strip()] for line in lines if line.strip()]
 
@@ -46,6 +46,16 @@ def test_a_source_left_out_has_a_row_of_its_own(run: Path) -> None:
     last = shown(run)[-1]
     assert last[:3] == ["without there", "there", "100 (20)"]
     assert last[6] == "10 (5)"
+
+
+def test_sources_named_together_have_a_row_as_one(run: Path) -> None:
+    last = shown(run, together=("there", "here"))[-1]
+    assert last[:3] == ["out of fold", "there+here", "200 (40)"]
+    assert last[3:] == shown(run)[1][3:]
+
+
+def test_sources_together_have_no_row_where_one_of_them_was_not_scored(run: Path) -> None:
+    assert len(shown(run, together=("here", "nowhere"))) == len(shown(run))
 
 
 def test_figures_have_their_intervals(run: Path) -> None:

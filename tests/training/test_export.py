@@ -22,12 +22,24 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor, nn
 
 from cruor.bundle.manifest import RULES, Figure, StudyHead, read_manifest, write_manifest
-from cruor.bundle.model import INPUT, LOGITS, MAPS, MODEL_FILE, Bundle, open_bundle
+from cruor.bundle.model import (
+    CARD_FILE,
+    DEFAULT_BUNDLE,
+    INPUT,
+    LOGITS,
+    MANIFEST_FILE,
+    MAPS,
+    MODEL_FILE,
+    Bundle,
+    find_bundle,
+    open_bundle,
+    shipped_bundles,
+)
 from cruor.preprocessing.channels import InputSettings, crop_head, to_channels
 from cruor.preprocessing.crop import CropSettings
 from cruor.reader.rules import PROBABILITY
 from cruor.training import export
-from cruor.training.calibration import calls_by_other_folds, cross_fitted_studies
+from cruor.training.calibration import calls_by_other_folds, cross_fitted_studies, sensitive_threshold
 from cruor.training.evaluation.metrics import bootstrap
 from cruor.training.experiment import Experiment, ExperimentError, save_experiment
 from cruor.training.explain.explainer import open_explainer
@@ -46,12 +58,14 @@ from cruor.training.export import (
     rule_calls,
     slice_figures,
     strictest_terms,
+    study_figures,
 )
 from cruor.training.graph import LARGE_FROM, load_network
 from cruor.training.networks.lite0 import Lite0, load_imagenet
 from cruor.training.prepare.ct_ich import rebuild_hu
 from cruor.training.run import EXPERIMENT_FILE, FINISHED_FILE, MADE_BY_FILE
 from cruor.training.runs import OUT_OF_FOLD
+from tests.training.evaluation.making import table
 from tests.training.samples import head
 
 pytestmark = pytest.mark.filterwarnings("ignore:::lightning")
@@ -377,6 +391,15 @@ class TestRunsInTurn:
             export_run(finished_run, tmp_path / "b", BundleName("x", "1"), folds=folds, beside=[other_run])
         assert not (tmp_path / "b").exists()
 
+    @pytest.mark.parametrize("folds", [0, 2])
+    def test_a_run_by_a_split_has_no_folds_to_take_turns(
+        self, folds: int, tmp_path: Path, finished_experiment: Experiment, other_run: Path
+    ) -> None:
+        data = replace(finished_experiment.data, split="split.csv")
+        save_experiment(replace(finished_experiment, data=data), tmp_path / EXPERIMENT_FILE)
+        with pytest.raises(ExperimentError, match="no folds; leave out --beside"):
+            export_run(tmp_path, tmp_path / "b", BundleName("x", "1"), folds=folds, beside=[other_run])
+
 
 def test_no_bundle_is_made_of_a_point_of_a_learning_curve(
     finished_experiment: Experiment, tmp_path: Path
@@ -425,6 +448,30 @@ def test_a_subtype_is_measured_on_the_slices_where_it_is_known(out_of_fold: pd.D
         figures["slice.roc_auc[subdural]"].cases
         == f"{known} slices ({int((slices['subdural'] == 1).sum())} positive)"
     )
+
+
+@pytest.mark.usefixtures("few_rounds")
+def test_slices_are_called_by_the_calibration_of_the_other_folds() -> None:
+    slices = table(folds=2, skill=8)
+    higher = slices["logit_any"] + 100 * (slices["fold"] == 1)
+    evidence = evidence_of_folds(slices.assign(logit_any=higher))
+    figures = {figure.name: figure.value for figure in slice_figures(evidence)}
+    # By the other fold, all of the higher fold is called and none of the other; by its own, nearly all right.
+    positive, fold = slices["any"] == 1, slices["fold"]
+    assert figures["slice.sensitivity@0.8[all]"] == pytest.approx((fold[positive] == 1).mean(), abs=1e-4)
+    assert figures["slice.specificity@0.8[all]"] == pytest.approx((fold[~positive] == 0).mean(), abs=1e-4)
+
+
+@pytest.mark.usefixtures("few_rounds")
+def test_the_sensitive_point_is_measured_on_other_folds_than_it_was_found_on() -> None:
+    evidence = evidence_of_folds(table(studies=40, folds=2))
+    figures = {figure.name: figure for figure in study_figures(evidence)}
+    called = calls_by_other_folds(evidence.studies, sensitive_threshold)
+    labels = evidence.studies["label"].to_numpy()
+    for name, wanted in (("sensitivity", called[labels]), ("specificity", ~called[~labels])):
+        figure = figures[f"study.{name}[probability at sensitivity-95]"]
+        assert figure.value == pytest.approx(wanted.mean(), abs=1e-4)
+        assert figure.cases == "40 studies (20 positive)"
 
 
 @pytest.mark.usefixtures("few_rounds")
@@ -575,3 +622,13 @@ class TestCard:
     def test_it_can_be_made_again_from_the_manifest(self, card: str, exported: Path, tmp_path: Path) -> None:
         write_manifest(read_manifest(exported / "manifest.json"), tmp_path / "manifest.json")
         assert render_card(read_manifest(tmp_path / "manifest.json")) == card
+
+
+def test_the_card_of_the_default_bundle_is_what_its_manifest_gives() -> None:
+    shipped = find_bundle(DEFAULT_BUNDLE)
+    assert (shipped / CARD_FILE).read_text() == render_card(read_manifest(shipped / MANIFEST_FILE))
+
+
+@pytest.mark.parametrize("name", shipped_bundles())
+def test_the_manifest_of_every_shipped_bundle_still_gives_a_card(name: str) -> None:
+    assert "Research use only" in render_card(read_manifest(find_bundle(name) / MANIFEST_FILE))

@@ -61,6 +61,13 @@ class TestAlike:
         with pytest.raises(ExperimentError, match=r"no out_of_fold\.parquet; run `cruor crossval`"):
             check_alike(FIRST, [run])
 
+    def test_a_run_whose_sources_left_out_are_not_finished_is_refused(self, tmp_path: Path) -> None:
+        data = replace(FIRST.data, leave_out=(("here",),))
+        first = replace(FIRST, data=data)
+        run = run_of(tmp_path / "other", replace(first, code="other"), table())
+        with pytest.raises(ExperimentError, match=r"no left_out\.parquet; run `cruor crossval`"):
+            check_alike(first, [run])
+
 
 class TestHeldOutSlices:
     def test_logits_and_shares_of_blood_are_averaged_and_nothing_else(self, tmp_path: Path) -> None:

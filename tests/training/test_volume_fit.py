@@ -36,6 +36,18 @@ def test_four_in_five_studies_lie_in_the_range() -> None:
     assert ((truth >= fit.low) & (truth <= fit.high)).mean() == pytest.approx(0.8, abs=0.03)
 
 
+def test_no_study_is_measured_by_its_own_ratio() -> None:
+    table = slices(11)
+    ratios = np.array([1.0] * 5 + [2.0] + [4.0] * 5)
+    fit = fit_volume(table.assign(drawn_share=table["blood_share"] * np.repeat(ratios, 3)))
+    assert fit is not None
+    assert fit.factor == 2
+    of_others = [np.median(np.delete(ratios, place)) for place in range(11)]
+    assert of_others[0] == 3  # not 2: without it, the middle lies between 2 and 4
+    assert (fit.low, fit.high) == pytest.approx(tuple(np.quantile(ratios / of_others, [0.1, 0.9])))
+    assert (fit.low, fit.high) == pytest.approx((1 / 3, 8 / 3), rel=0.01)
+
+
 def test_slices_without_a_drawing_count_on_neither_side() -> None:
     table = slices(12)
     table.loc[table.index % 3 == 2, "drawn_share"] = np.nan

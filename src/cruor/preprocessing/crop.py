@@ -76,7 +76,7 @@ def find_head(hu: NDArray[np.int16], settings: CropSettings, bounds_hu: tuple[in
         bounds_hu: the lowest and the highest HU that the windows look at.
 
     Returns:
-        The box; the middle square of the slice where no tissue is found.
+        The box; where no head is found the whole slice, padded to a square.
     """
     rows, columns = hu.shape
     longer, cell = max(rows, columns), cell_size(hu.shape)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pandas as pd
@@ -27,8 +27,8 @@ REACH_MM = 4.0
 FEWEST_STUDIES = 5
 """With fewer complete studies of either class no study head is fitted: PLAIN_HEAD is taken."""
 
-SENSITIVITY = 0.95
-"""Of the operating point that is meant to miss little."""
+SENSITIVE_POINT, SENSITIVITY = "sensitivity-95", 0.95
+"""The operating point that is meant to miss little."""
 
 PLAIN_HEAD = StudyHead(FEATURES, (1.0,), 0.0)
 """The study is as probable as its most suspicious slice."""
@@ -177,19 +177,26 @@ def operating_points(studies: pd.DataFrame, how: str) -> tuple[OperatingPoint, O
             "balanced", best_balance(labels, probabilities), f"highest sensitivity + specificity {over}"
         ),
         OperatingPoint(
-            "sensitivity-95",
+            SENSITIVE_POINT,
             sensitive_threshold(labels, probabilities),
             f"highest threshold with a sensitivity of {SENSITIVITY:.0%} {over}",
         ),
     )
 
 
-def calls_by_other_folds(studies: pd.DataFrame) -> NDArray[np.bool_]:
-    """Decide each study by the best-balance threshold of the other folds: an honest look at that choice."""
+def calls_by_other_folds(
+    studies: pd.DataFrame, choose: Callable[[NDArray[np.bool_], NDArray[np.float64]], float] = best_balance
+) -> NDArray[np.bool_]:
+    """Decide each study by a threshold chosen on the other folds: an honest look at that choice.
+
+    Args:
+        studies: scored, with `fold`.
+        choose: labels and probabilities to a threshold: `best_balance`, or `sensitive_threshold`.
+    """
     called = np.zeros(len(studies), dtype=bool)
     for fold in studies["fold"].unique():
         others, held_out = studies[studies["fold"] != fold], (studies["fold"] == fold).to_numpy()
-        threshold = best_balance(others["label"].to_numpy(), others["probability"].to_numpy())
+        threshold = choose(others["label"].to_numpy(), others["probability"].to_numpy())
         called[held_out] = studies["probability"].to_numpy()[held_out] >= threshold
     return called
 
@@ -197,6 +204,15 @@ def calls_by_other_folds(studies: pd.DataFrame) -> NDArray[np.bool_]:
 def calibrated_logits(slices: pd.DataFrame, calibration: SliceCalibration) -> NDArray[np.float64]:
     """Calibrated logits of `any`, (slices,)."""
     return np.asarray(all_calibrated_logits(slices, calibration)[:, 0])
+
+
+def cross_fitted_logits(out_of_fold: pd.DataFrame) -> NDArray[np.float64]:
+    """Logits of `any`, each fold's calibrated by the other folds, (slices,), in the order of the rows."""
+    logits, fold = np.empty(len(out_of_fold)), out_of_fold["fold"].to_numpy()
+    for one in np.unique(fold):
+        own = fold == one
+        logits[own] = calibrated_logits(out_of_fold[own], fit_slice_calibration(out_of_fold[~own]))
+    return logits
 
 
 def all_calibrated_logits(slices: pd.DataFrame, calibration: SliceCalibration) -> NDArray[np.float64]:

@@ -17,7 +17,7 @@ from cruor.training.together import held_out_slices
 ALL = "all"
 
 
-def crossval_table(run: Path, beside: Sequence[Path] = ()) -> Table:
+def crossval_table(run: Path, beside: Sequence[Path] = (), together: Sequence[str] = ()) -> Table:
     """ROC-AUC of slices and studies with their intervals over patients, and average precision of slices.
 
     Out-of-fold logits are calibrated by the other folds; those of a source left out by the out-of-fold logits
@@ -26,6 +26,7 @@ def crossval_table(run: Path, beside: Sequence[Path] = ()) -> Table:
     Args:
         run: folder of a finished cross-validation.
         beside: of others like it (`together.check_alike`); what is measured is the mean of their logits.
+        together: sources that have a row as one, too, where slices of all of them were scored.
 
     Raises:
         ExperimentError: a run has no table, or one of other slices.
@@ -38,6 +39,8 @@ def crossval_table(run: Path, beside: Sequence[Path] = ()) -> Table:
         for source in [*([ALL] if len(sources) > 1 else []), *sources]:
             part = slices if source == ALL else slices[slices["source"] == source]
             table.add_row(how, source, *_figures(part))
+        if len(together) > 1 and set(together) <= set(sources):
+            table.add_row(how, "+".join(together), *_figures(slices[slices["source"].isin(together)]))
     return table
 
 

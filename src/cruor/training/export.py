@@ -34,16 +34,19 @@ from cruor.preprocessing.channels import PREPROCESSING
 from cruor.reader.rules import PAPER_TENTHS, PROBABILITY, slices_needed
 from cruor.training.calibration import (
     PLAIN_HEAD,
+    SENSITIVE_POINT,
     averaged_logits,
     calibrated_logits,
     calls_by_other_folds,
     complete_studies,
+    cross_fitted_logits,
     cross_fitted_studies,
     fit_slice_calibration,
     fit_study_head,
     operating_points,
     outputs_of,
     score_studies,
+    sensitive_threshold,
 )
 from cruor.training.data import load_heads
 from cruor.training.evaluation.figures import Cases
@@ -142,8 +145,10 @@ class Evidence:
 
     Attributes:
         slices: with logits; what slice figures are measured on.
+        slice_logits: of `any` in each of them, calibrated by other patients, (slices,).
         studies: scored; what study figures are measured on.
         calls: by rule, what it says of each of those studies.
+        point_calls: by operating point, what `probability` says at it.
         calibration, head, points: fitted on other patients than the studies were scored with.
         default, default_why: the rule to use, and why.
         seen: every slice that the bundle was made from.
@@ -154,8 +159,10 @@ class Evidence:
     """
 
     slices: pd.DataFrame
+    slice_logits: NDArray[np.float64]
     studies: pd.DataFrame
     calls: dict[str, NDArray[np.bool_]]
+    point_calls: dict[str, NDArray[np.bool_]]
     calibration: SliceCalibration
     head: StudyHead
     points: tuple[OperatingPoint, ...]
@@ -176,8 +183,10 @@ def evidence_of_folds(out_of_fold: pd.DataFrame) -> Evidence:
     folds = f"cross-fitted over {studies['fold'].nunique()} folds by patient"
     return Evidence(
         slices=out_of_fold,
+        slice_logits=cross_fitted_logits(out_of_fold),
         studies=studies,
         calls=calls,
+        point_calls={SENSITIVE_POINT: calls_by_other_folds(studies, sensitive_threshold)},
         calibration=calibration,
         head=fit_study_head(out_of_fold, calibration),
         points=operating_points(studies, folds),
@@ -207,8 +216,12 @@ def evidence_of_sides(predictions: pd.DataFrame, index: pd.DataFrame) -> Evidenc
     studies = score_studies(test, calibration, head, SLICE_THRESHOLD)
     return Evidence(
         slices=test,
+        slice_logits=calibrated_logits(test, calibration),
         studies=studies,
         calls=rule_calls(studies, studies["probability"].to_numpy() >= points[0].threshold),
+        point_calls={
+            point.name: studies["probability"].to_numpy() >= point.threshold for point in points[1:]
+        },
         calibration=calibration,
         head=head,
         points=points,
@@ -249,9 +262,9 @@ def export_run(
     measured_by = [(file, "crossval") for file in crossvalidation_files(experiment)]
     if experiment.data.split:
         measured_by = [(PREDICTIONS_FILE, "train")]
-    _check_folds(experiment, run, folds)
     if beside:
         _check_turns(experiment, run, folds, beside)
+    _check_folds(experiment, run, folds)
     runs = [run, *beside]
     store = STORES[weights]
     if experiment.data.learned_share < 1:
@@ -308,8 +321,10 @@ def _check_turns(experiment: Experiment, run: Path, folds: int, beside: Sequence
     """Refuse runs that cannot be read together, or of which one would give no network.
 
     Raises:
-        ExperimentError: as `check_alike`; or there are fewer folds than runs.
+        ExperimentError: as `check_alike`; there are fewer folds than runs; or the run has a split.
     """
+    if experiment.data.split:
+        raise ExperimentError(f"{run}: trained by a split, so it has no folds; leave out --beside")
     if folds <= len(beside):
         raise ExperimentError(
             f"{run}: {1 + len(beside)} runs give their networks of folds in turn; ask for --folds "
@@ -473,9 +488,12 @@ def explain_default(
 def slice_figures(evidence: Evidence) -> Iterator[Figure]:
     """ROC-AUC and average precision of slices, by source, by subtype and over all."""
     slices, calibration, figure = evidence.slices, evidence.calibration, partial(_figure_of, evidence.origin)
-    sources = {"all": slices, **{str(name): part for name, part in slices.groupby("source")}}
-    for name, part in sources.items():
-        labels, scores = part["any"].to_numpy() == 1, calibrated_logits(part, calibration)
+    of_source = slices["source"].to_numpy()
+    rows = {"all": np.ones(len(slices), dtype=bool)}
+    rows |= {str(name): of_source == name for name in np.unique(of_source.astype(str))}
+    for name, own in rows.items():
+        part, scores = slices[own], evidence.slice_logits[own]
+        labels = part["any"].to_numpy() == 1
         patients = part["patient_id"].to_numpy(dtype=object)
         cases = f"{len(part)} slices ({int(labels.sum())} positive), {part['patient_id'].nunique()} patients"
         yield figure(f"slice.roc_auc[{name}]", bootstrap(roc_auc, labels, scores, patients), cases)
@@ -518,7 +536,8 @@ def study_figures(evidence: Evidence) -> Iterator[Figure]:
         yield figure(
             f"study.share_with_hemorrhage[{part['from']:.1f} to {part['to']:.1f}]", part["share"], said
         )
-    for rule, called in calls.items():
+    of_points = {f"{PROBABILITY} at {name}": called for name, called in evidence.point_calls.items()}
+    for rule, called in (calls | of_points).items():
         yield figure(f"study.sensitivity[{rule}]", sensitivity(labels, called), cases)
         yield figure(f"study.specificity[{rule}]", specificity(labels, called), cases)
 

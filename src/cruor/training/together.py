@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from cruor.training.experiment import Experiment, ExperimentError, load_experiment
-from cruor.training.runs import EXPERIMENT_FILE, OUT_OF_FOLD
+from cruor.training.runs import EXPERIMENT_FILE, crossvalidation_files
 
 SLICE = ["source", "sop_instance_uid"]
 """Columns that tell a slice."""
@@ -39,7 +39,8 @@ def check_alike(experiment: Experiment, beside: Sequence[Path]) -> None:
                     f"{run}: `{name}` differs from that of {experiment.code!r}; runs are read together where "
                     "data, input and network are the same"
                 )
-        _check_table(run, OUT_OF_FOLD)
+        for file in crossvalidation_files(experiment):
+            _check_table(run, file)
 
 
 def held_out_slices(runs: Sequence[Path], file: str) -> pd.DataFrame:

@@ -24,6 +24,8 @@ def fit_volume(slices: pd.DataFrame) -> VolumeFit | None:
     Args:
         slices: of held-out patients, with `blood_share` and `drawn_share` (`run.predict_slices`).
 
+    The range is of each study against the factor of the others, so that no study is measured by its own.
+
     Returns:
         None where the network's map is not blood, or fewer than FEWEST studies can be compared.
     """
@@ -36,6 +38,7 @@ def fit_volume(slices: pd.DataFrame) -> VolumeFit | None:
         return None
     ratios = (sums["drawn_share"] / sums["blood_share"]).to_numpy()
     factor = float(np.median(ratios))
-    low, high = (float(bound) for bound in np.quantile(ratios / factor, [0.1, 0.9]))
+    of_others = np.array([np.median(np.delete(ratios, place)) for place in range(len(ratios))])
+    low, high = (float(bound) for bound in np.quantile(ratios / of_others, [0.1, 0.9]))
     origin = f"{len(sums)} held-out studies with blood on map and drawing, against blood drawn by a machine"
     return VolumeFit(factor, low, high, origin)

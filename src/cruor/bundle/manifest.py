@@ -242,7 +242,7 @@ def read_manifest(path: Path) -> Manifest:
     try:
         manifest = cast(Manifest, build_record(Manifest, content, str(path)))
     except RecordError as error:
-        raise BundleError(str(error)) from error
+        raise BundleError(f"{error}; fetch or export the bundle again") from error
     for field, wrong in _senseless(manifest).items():
         if wrong:
             raise BundleError(f"{path}: field {field!r} makes no sense; fetch or export the bundle again")

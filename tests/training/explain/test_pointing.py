@@ -242,6 +242,11 @@ class TestScore:
         close = score(beside, blob(), self.HEAD, reach=5)
         assert (close.hit, close.near) == (False, True)
 
+    def test_the_peak_is_the_hottest_value(self) -> None:
+        heat = 0.25 * spot(AT_THE_BLOB)
+        assert score(heat, blob(), self.HEAD, reach=4).peak == 0.25
+        assert score(0 * heat, blob(), self.HEAD, reach=4).peak == 0
+
     def test_a_cold_map_hits_nothing(self) -> None:
         told = score(np.zeros((SIDE, SIDE), dtype=np.float32), blob(), self.HEAD, reach=5)
         assert (told.hit, told.near, told.inside, told.cold) == (False, False, 0, True)

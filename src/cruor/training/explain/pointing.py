@@ -58,6 +58,7 @@ class PointedSlice:
             cannot point more finely.
         inside: share of the map's area above half of its peak that lies in the bleed; 0 for a cold map.
         cold: the map is 0 everywhere.
+        peak: the map's hottest value: of a map of blood below one half, nothing was taken for blood.
         probability: of hemorrhage, by the study head as if the slice were a study. (Reading would refuse it.)
         correlation: with the other form; NaN where there is none.
         seconds: for this form.
@@ -74,6 +75,7 @@ class PointedSlice:
     near_chance: float
     inside: float
     cold: bool
+    peak: float
     probability: float
     correlation: float
     seconds: float
@@ -248,6 +250,7 @@ class Score:
     near_chance: float
     inside: float
     cold: bool
+    peak: float
 
 
 def score(heat: Heat, blood: Blood, head: Blood, reach: float) -> Score:
@@ -264,10 +267,11 @@ def score(heat: Heat, blood: Blood, head: Blood, reach: float) -> Score:
     chance, near_chance = float(blood.sum() / area), float((around & (head | blood)).sum() / area)
     point = hottest_point(heat)
     if point is None:
-        return Score(False, chance, False, near_chance, 0.0, cold=True)
+        return Score(False, chance, False, near_chance, 0.0, cold=True, peak=0.0)
     hot = heat >= HALF * heat.max()
     inside = float((hot & blood).sum() / hot.sum())
-    return Score(bool(blood[point]), chance, bool(around[point]), near_chance, inside, cold=False)
+    peak = float(heat.max())
+    return Score(bool(blood[point]), chance, bool(around[point]), near_chance, inside, cold=False, peak=peak)
 
 
 def _positive(folder: Path, with_boxes: bool) -> pd.DataFrame:

@@ -211,6 +211,12 @@ class TestCounting:
         with pytest.raises(ValueError, match="has no map of its own; leave out --own-map"):
             point_at_blood([folder], told, tmp_path / "out", own_map=True)
 
+    def test_the_peak_of_each_map_stands_in_its_line(
+        self, folder: Path, tmp_path: Path, pointing: Pointer
+    ) -> None:
+        point_at_blood([folder], pointing(), tmp_path / "out")
+        assert (pd.read_csv(tmp_path / "out" / "explain.csv")["peak"] == 1).all()
+
     def test_the_file_holds_what_is_given_back(self, folder: Path, tmp_path: Path, pointing: Pointer) -> None:
         record = point_at_blood([folder], pointing(), tmp_path / "out")
         assert json.loads((tmp_path / "out" / "explain.json").read_text()) == record
@@ -241,11 +247,6 @@ class TestScore:
         assert not score(beside, blob(), self.HEAD, reach=3).near
         close = score(beside, blob(), self.HEAD, reach=5)
         assert (close.hit, close.near) == (False, True)
-
-    def test_the_peak_is_the_hottest_value(self) -> None:
-        heat = 0.25 * spot(AT_THE_BLOB)
-        assert score(heat, blob(), self.HEAD, reach=4).peak == 0.25
-        assert score(0 * heat, blob(), self.HEAD, reach=4).peak == 0
 
     def test_a_cold_map_hits_nothing(self) -> None:
         told = score(np.zeros((SIDE, SIDE), dtype=np.float32), blob(), self.HEAD, reach=5)

@@ -250,7 +250,6 @@ class Score:
     near_chance: float
     inside: float
     cold: bool
-    peak: float
 
 
 def score(heat: Heat, blood: Blood, head: Blood, reach: float) -> Score:
@@ -267,11 +266,10 @@ def score(heat: Heat, blood: Blood, head: Blood, reach: float) -> Score:
     chance, near_chance = float(blood.sum() / area), float((around & (head | blood)).sum() / area)
     point = hottest_point(heat)
     if point is None:
-        return Score(False, chance, False, near_chance, 0.0, cold=True, peak=0.0)
+        return Score(False, chance, False, near_chance, 0.0, cold=True)
     hot = heat >= HALF * heat.max()
     inside = float((hot & blood).sum() / hot.sum())
-    peak = float(heat.max())
-    return Score(bool(blood[point]), chance, bool(around[point]), near_chance, inside, cold=False, peak=peak)
+    return Score(bool(blood[point]), chance, bool(around[point]), near_chance, inside, cold=False)
 
 
 def _positive(folder: Path, with_boxes: bool) -> pd.DataFrame:
@@ -350,6 +348,7 @@ def _told(
             truth=case.truth,
             form=form,
             **asdict(score(resized(heat, box.size), blood, head, box.size / explainer.cells / 2)),
+            peak=float(heat.max()),
             probability=probability,
             correlation=correlation,
             seconds=seconds,

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from cruor.dicom.studies import Found
     from cruor.reader.results import StudyResult
     from cruor.training.explain.explainer import Explainer
+    from cruor.training.explain.pointing import Places
 
 _Experiment = Annotated[Path, typer.Argument(metavar="EXPERIMENT.yaml", help="What to train, on what.")]
 _Runs = Annotated[Path, typer.Option(help="Folder that holds a folder for each run.")]
@@ -465,7 +466,11 @@ def explain(
     try:
         explainer = open_explainer(bundle or DEFAULT_BUNDLE, layer)
         if path is None:
-            _point_at_blood(data or [], explainer, out, boxes=boxes, most=most, own_map=own_map)
+            from cruor.training.explain.pointing import Places, point_at_blood, point_own_map
+
+            _point(
+                point_own_map if own_map else point_at_blood, Places(data or [], boxes, most), explainer, out
+            )
         else:
             _explain_studies(path, explainer, slices or [], every, out)
     except BundleError as error:
@@ -493,26 +498,15 @@ def _explain_studies(path: Path, explainer: Explainer, slices: list[int], every:
     raise typer.Exit(Exit.ALL_DECIDED if explained else Exit.SOME_NOT_DECIDED)
 
 
-def _point_at_blood(
-    folders: list[Path],
-    explainer: Explainer,
-    out: Path,
-    *,
-    boxes: Path | None,
-    most: int | None,
-    own_map: bool,
-) -> None:
+def _point(point: Callable[..., dict[str, Any]], places: Places, explainer: Explainer, out: Path) -> None:
     from rich.console import Console
 
-    from cruor.training.explain.pointing import point_at_blood
     from cruor.training.explain.tables import pointing_tables
 
     with _progress() as progress:
         told = partial(_tell, progress, progress.add_task("explaining", total=None))
         try:
-            record = point_at_blood(
-                folders, explainer, out, boxes=boxes, most=most, own_map=own_map, on_slice=told
-            )
+            record = point(places, explainer, out, told)
         except (ValueError, OSError) as error:
             _stop(str(error))
     console = Console()

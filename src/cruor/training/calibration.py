@@ -97,6 +97,12 @@ def fit_study_head(out_of_fold: pd.DataFrame, calibration: SliceCalibration) -> 
     return StudyHead(FEATURES, weights, float(fitted.intercept_[0]), prevalence=float(np.mean(targets)))
 
 
+def by_fold(out_of_fold: pd.DataFrame) -> dict[int, tuple[pd.DataFrame, pd.DataFrame]]:
+    """Of each fold its own rows, and those of the others."""
+    fold = out_of_fold["fold"]
+    return {int(one): (out_of_fold[fold == one], out_of_fold[fold != one]) for one in sorted(fold.unique())}
+
+
 def cross_fitted_studies(out_of_fold: pd.DataFrame, slice_threshold: float) -> pd.DataFrame:
     """Score each complete study by calibration and head that were fitted on the other folds.
 
@@ -105,8 +111,7 @@ def cross_fitted_studies(out_of_fold: pd.DataFrame, slice_threshold: float) -> p
         positive_slices, slice_count, fold.
     """
     parts = []
-    for fold in sorted(out_of_fold["fold"].unique()):
-        others, held_out = out_of_fold[out_of_fold["fold"] != fold], out_of_fold[out_of_fold["fold"] == fold]
+    for fold, (held_out, others) in by_fold(out_of_fold).items():
         calibration = fit_slice_calibration(others)
         scored = score_studies(held_out, calibration, fit_study_head(others, calibration), slice_threshold)
         parts.append(scored.assign(fold=fold))
@@ -193,11 +198,10 @@ def calls_by_other_folds(
         studies: scored, with `fold`.
         choose: labels and probabilities to a threshold: `best_balance`, or `sensitive_threshold`.
     """
-    called = np.zeros(len(studies), dtype=bool)
-    for fold in studies["fold"].unique():
-        others, held_out = studies[studies["fold"] != fold], (studies["fold"] == fold).to_numpy()
+    called, fold = np.zeros(len(studies), dtype=bool), studies["fold"].to_numpy()
+    for one, (held_out, others) in by_fold(studies).items():
         threshold = choose(others["label"].to_numpy(), others["probability"].to_numpy())
-        called[held_out] = studies["probability"].to_numpy()[held_out] >= threshold
+        called[fold == one] = held_out["probability"].to_numpy() >= threshold
     return called
 
 
@@ -209,9 +213,8 @@ def calibrated_logits(slices: pd.DataFrame, calibration: SliceCalibration) -> ND
 def cross_fitted_logits(out_of_fold: pd.DataFrame) -> NDArray[np.float64]:
     """Logits of `any`, each fold's calibrated by the other folds, (slices,), in the order of the rows."""
     logits, fold = np.empty(len(out_of_fold)), out_of_fold["fold"].to_numpy()
-    for one in np.unique(fold):
-        own = fold == one
-        logits[own] = calibrated_logits(out_of_fold[own], fit_slice_calibration(out_of_fold[~own]))
+    for one, (held_out, others) in by_fold(out_of_fold).items():
+        logits[fold == one] = calibrated_logits(held_out, fit_slice_calibration(others))
     return logits
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +13,10 @@ from rich.table import Table
 from cruor.bundle.manifest import SliceCalibration
 from cruor.reader.rules import PROBABILITY
 from cruor.training.calibration import (
-    calibrated_logits,
+    by_fold,
     calls_by_other_folds,
     complete_studies,
+    cross_fitted_logits,
     cross_fitted_studies,
     fit_slice_calibration,
     fit_study_head,
@@ -147,7 +148,7 @@ def fewer_studies_table(run: Path, beside: Sequence[Path] = ()) -> Table:
     """
     slices = held_out_slices([run, *beside], OUT_OF_FOLD)
     table = Table("study head learned from", "ROC-AUC", "Brier score", box=None)
-    most = min(len(set(_study_labels(others).index)) for _, others in _folds(slices))
+    most = min(len(_study_labels(others)) for _, others in by_fold(slices).values())
     for count in (*(one for one in FITTED_ON if one < most), most):
         table.add_row(f"{count} studies", *_area_and_brier(_by_head_of(slices, count)))
     return table
@@ -155,17 +156,10 @@ def fewer_studies_table(run: Path, beside: Sequence[Path] = ()) -> Table:
 
 def _highest_slices(slices: pd.DataFrame, studies: pd.DataFrame) -> pd.DataFrame:
     """The studies with their highest slice probability, calibrated by the other folds, as theirs."""
-    parts = []
-    for own, others in _folds(slices):
-        calibration = fit_slice_calibration(others)
-        parts.append(
-            {
-                str(study["study_instance_uid"].iloc[0]): float(calibrated_logits(study, calibration).max())
-                for study in complete_studies(own)
-            }
-        )
-    found = {uid: 1 / (1 + np.exp(-logit)) for part in parts for uid, logit in part.items()}
-    return studies.assign(probability=studies["study_instance_uid"].map(found))
+    logits = pd.Series(cross_fitted_logits(slices), index=slices.index)[slices["complete_series"]]
+    highest = logits.groupby(slices["study_instance_uid"]).max()
+    found = studies["study_instance_uid"].map(highest)
+    return studies.assign(probability=1 / (1 + np.exp(-found)))
 
 
 def _balance(labels: Labels, called: Scores, weights: Weights) -> NDArray[np.float64]:
@@ -174,17 +168,10 @@ def _balance(labels: Labels, called: Scores, weights: Weights) -> NDArray[np.flo
     return both / 2
 
 
-def _folds(slices: pd.DataFrame) -> Iterator[tuple[pd.DataFrame, pd.DataFrame]]:
-    """Slices of each fold, and those of the others."""
-    for fold in sorted(slices["fold"].unique()):
-        own = slices["fold"] == fold
-        yield slices[own], slices[~own]
-
-
 def _through(slices: pd.DataFrame, change: Slices) -> pd.DataFrame:
     """Held-out studies through other slices, scored by what the other folds' own slices fitted."""
     chance, parts = np.random.default_rng(1), []
-    for own, others in _folds(slices):
+    for own, others in by_fold(slices).values():
         calibration = fit_slice_calibration(others)
         head = fit_study_head(others, calibration)
         changed = pd.concat([_relabelled(study, change(study, chance)) for study in complete_studies(own)])
@@ -200,7 +187,7 @@ def _relabelled(study: pd.DataFrame, changed: pd.DataFrame) -> pd.DataFrame:
 def _by_head_of(slices: pd.DataFrame, count: int) -> pd.DataFrame:
     """Held-out studies of every draw, scored by a head that so many studies of the other folds fitted."""
     parts = []
-    for fold, (own, others) in enumerate(_folds(slices)):
+    for fold, (own, others) in by_fold(slices).items():
         calibration = fit_slice_calibration(others)
         for draw in range(DRAWS):
             chance = np.random.default_rng([fold, draw])
@@ -235,7 +222,7 @@ def _area_and_brier(studies: pd.DataFrame) -> tuple[str, str]:
 
 
 def _every(step: int) -> Slices:
-    return lambda study, chance: study.iloc[int(chance.integers(step)) :: step]
+    return lambda study, chance: study.iloc[int(chance.integers(min(step, len(study)))) :: step]
 
 
 def _some_missing(study: pd.DataFrame, chance: np.random.Generator) -> pd.DataFrame:

@@ -21,7 +21,16 @@ from cruor.preprocessing.crop import Box
 from cruor.reader.study_head import study_probability
 from cruor.training.explain.cam import Cams
 from cruor.training.explain.explainer import Explainer
-from cruor.training.explain.pointing import BOX, DRAWN, MASK, point_at_blood, read_boxes, score
+from cruor.training.explain.pointing import (
+    BOX,
+    DRAWN,
+    MASK,
+    Places,
+    point_at_blood,
+    point_own_map,
+    read_boxes,
+    score,
+)
 from cruor.training.prepare.store import INDEX, write_prepared
 from tests.training.samples import SIDE, as_pictures, blob, study
 
@@ -94,7 +103,7 @@ def pointing(explainer: Explainer) -> Pointer:
 
 class TestCounting:
     def test_each_form_is_counted_by_itself(self, folder: Path, tmp_path: Path, pointing: Pointer) -> None:
-        record = point_at_blood([folder], pointing(exact=ELSEWHERE), tmp_path / "out")
+        record = point_at_blood(Places([folder]), pointing(exact=ELSEWHERE), tmp_path / "out")
         library, exact = record["figures"]
         assert (library["form"], library["hit"]["value"], library["inside"]["value"]) == ("library", 1, 1)
         assert (exact["form"], exact["hit"]["value"], exact["inside"]["value"]) == ("exact", 0, 0)
@@ -103,7 +112,7 @@ class TestCounting:
     def test_only_slices_with_a_known_bleed_count(
         self, folder: Path, tmp_path: Path, pointing: Pointer
     ) -> None:
-        record = point_at_blood([folder], pointing(), tmp_path / "out")
+        record = point_at_blood(Places([folder]), pointing(), tmp_path / "out")
         assert record["slices"] == 2
         assert record["figures"][0]["patients"] == 1
 
@@ -119,7 +128,7 @@ class TestCounting:
         mild = replace(strict, name="mild", threshold=probability * 0.99)
         rules = replace(manifest.rules, operating_point=strict, other_points=(mild,))
         object.__setattr__(told, "bundle", replace(told.bundle, manifest=replace(manifest, rules=rules)))
-        record = point_at_blood([folder], told, tmp_path / "out")
+        record = point_at_blood(Places([folder]), told, tmp_path / "out")
         for figure in record["figures"]:
             shares = {name: share["value"] for name, share in figure["suspected"].items()}
             assert shares == {"strict": 0.0, "mild": 1.0}
@@ -129,7 +138,7 @@ class TestCounting:
     def test_a_mask_by_hand_goes_before_a_machines_drawing(
         self, folder: Path, tmp_path: Path, pointing: Pointer
     ) -> None:
-        record = point_at_blood([with_masks(folder)], pointing(), tmp_path / "out")
+        record = point_at_blood(Places([with_masks(folder)]), pointing(), tmp_path / "out")
         assert {figure["truth"] for figure in record["figures"]} == {MASK}
         assert record["slices"] == 3
 
@@ -139,7 +148,7 @@ class TestCounting:
         faint = study("a", (True, True))
         faint.drawn[0] = np.minimum(faint.drawn[0], 100)
         write_prepared([faint], tmp_path / "faint")
-        record = point_at_blood([tmp_path / "faint"], pointing(), tmp_path / "out")
+        record = point_at_blood(Places([tmp_path / "faint"]), pointing(), tmp_path / "out")
         assert record["slices"] == 1
 
     def test_the_head_of_a_picture_ends_where_black_begins(self, tmp_path: Path, pointing: Pointer) -> None:
@@ -149,7 +158,7 @@ class TestCounting:
         told = cropping(pointing(), "slice")
         for name, same in (("slices", one), ("pictures", as_pictures(one))):
             write_prepared([same], tmp_path / name)
-            record = point_at_blood([tmp_path / name], told, tmp_path / "out")
+            record = point_at_blood(Places([tmp_path / name]), told, tmp_path / "out")
             chances.append(record["figures"][0]["chance"])
         assert chances[1] == pytest.approx(chances[0], rel=0.05)
 
@@ -158,14 +167,14 @@ class TestCounting:
     ) -> None:
         write_prepared([as_pictures(study("a", (True,)))], tmp_path / "pictures")
         with pytest.raises(ValueError, match=r"^ct-ich: pictures .* cannot read it: take a bundle"):
-            point_at_blood([tmp_path / "pictures"], cropping(pointing(), "head"), tmp_path / "out")
+            point_at_blood(Places([tmp_path / "pictures"]), cropping(pointing(), "head"), tmp_path / "out")
 
     def test_boxes_are_found_by_the_pictures_name(
         self, folder: Path, tmp_path: Path, pointing: Pointer
     ) -> None:
         boxes = tmp_path / "boxes.csv"
         boxes.write_text("file,x_min,y_min,x_max,y_max\njpg/b.2.jpg,55,35,65,45\n")
-        record = point_at_blood([folder], pointing(exact=ELSEWHERE), tmp_path / "out", boxes=boxes)
+        record = point_at_blood(Places([folder], boxes), pointing(exact=ELSEWHERE), tmp_path / "out")
         library, exact = record["figures"]
         assert (library["truth"], library["slices"]) == (BOX, 1)
         assert (library["hit"]["value"], exact["hit"]["value"]) == (1, 0)
@@ -178,7 +187,7 @@ class TestCounting:
     def test_a_network_without_the_exact_form_is_counted_by_the_librarys(
         self, folder: Path, tmp_path: Path, pointing: Pointer
     ) -> None:
-        record = point_at_blood([folder], pointing(exact=None), tmp_path / "out")
+        record = point_at_blood(Places([folder]), pointing(exact=None), tmp_path / "out")
         assert [figure["form"] for figure in record["figures"]] == ["library"]
         assert record["figures"][0]["correlation"] is None
 
@@ -187,7 +196,7 @@ class TestCounting:
     ) -> None:
         with_masks(folder)
         for out in ("first", "second"):
-            point_at_blood([folder], pointing(), tmp_path / out, most=2)
+            point_at_blood(Places([folder], most=2), pointing(), tmp_path / out)
         first, second = (pd.read_csv(tmp_path / out / "explain.csv") for out in ("first", "second"))
         assert first["sop_instance_uid"].nunique() == 2
         assert first["sop_instance_uid"].tolist() == second["sop_instance_uid"].tolist()
@@ -195,8 +204,10 @@ class TestCounting:
     def test_the_own_map_alone_is_counted_as_beside_the_librarys(
         self, folder: Path, tmp_path: Path, explainer: Explainer
     ) -> None:
-        both = point_at_blood([folder], explainer, tmp_path / "both")["figures"]
-        [own] = point_at_blood([folder], explainer, tmp_path / "own", own_map=True)["figures"]
+        both = point_at_blood(Places([folder]), explainer, tmp_path / "both")["figures"]
+        record = point_own_map(Places([folder]), explainer, tmp_path / "own")
+        [own] = record["figures"]
+        assert "Grad-CAM" not in record["note"]
         wanted = next(figure for figure in both if figure["form"] == "exact")
         for differing in ("seconds_per_slice", "correlation"):
             del own[differing], wanted[differing]
@@ -209,22 +220,22 @@ class TestCounting:
         manifest = replace(told.bundle.manifest, map_scale=0.0)
         object.__setattr__(told, "bundle", replace(told.bundle, manifest=manifest))
         with pytest.raises(ValueError, match="has no map of its own; leave out --own-map"):
-            point_at_blood([folder], told, tmp_path / "out", own_map=True)
+            point_own_map(Places([folder]), told, tmp_path / "out")
 
     def test_the_peak_of_each_map_stands_in_its_line(
         self, folder: Path, tmp_path: Path, pointing: Pointer
     ) -> None:
-        point_at_blood([folder], pointing(), tmp_path / "out")
+        point_at_blood(Places([folder]), pointing(), tmp_path / "out")
         assert (pd.read_csv(tmp_path / "out" / "explain.csv")["peak"] == 1).all()
 
     def test_the_file_holds_what_is_given_back(self, folder: Path, tmp_path: Path, pointing: Pointer) -> None:
-        record = point_at_blood([folder], pointing(), tmp_path / "out")
+        record = point_at_blood(Places([folder]), pointing(), tmp_path / "out")
         assert json.loads((tmp_path / "out" / "explain.json").read_text()) == record
 
     def test_data_without_any_known_bleed_is_refused(self, tmp_path: Path, pointing: Pointer) -> None:
         write_prepared([study("b", (False, True), drawn=False)], tmp_path / "plain")
         with pytest.raises(ValueError, match=r"plain: no positive slice with a mask, a drawing or a box"):
-            point_at_blood([tmp_path / "plain"], pointing(), tmp_path / "out")
+            point_at_blood(Places([tmp_path / "plain"]), pointing(), tmp_path / "out")
 
 
 class TestScore:

@@ -24,6 +24,7 @@ from cruor.training.calibration import (
     all_calibrated_logits,
     averaged_logits,
     best_balance,
+    by_fold,
     calibrated_logits,
     complete_studies,
     fit_slice_calibration,
@@ -179,10 +180,7 @@ def cross_fit(out_of_fold: pd.DataFrame, name: str) -> Predictions:
     patient touches its own probability. Where the other folds lack a class among their studies, the study
     probability is unknown.
     """
-    parts = []
-    for fold in sorted(out_of_fold["fold"].unique()):
-        own = out_of_fold["fold"] == fold
-        parts.append(calibrated_by(out_of_fold[~own], out_of_fold[own]))
+    parts = [calibrated_by(others, held_out) for held_out, others in by_fold(out_of_fold).values()]
     made_by = {"name": name, "how": CROSS_FITTED, "folds": int(out_of_fold["fold"].nunique())}
     return Predictions(pd.concat(parts, ignore_index=True), made_by)
 

@@ -65,11 +65,15 @@ def render_explanation(
     return canvas
 
 
+def own_map_sentence(map_kind: str) -> str:
+    """What the map of the forward pass shows."""
+    return BLOOD_MAP_SENTENCE if map_kind == "blood" else MAP_SENTENCE
+
+
 def maps_sentence(map_kind: str) -> str:
     """What the maps of both forms show."""
-    if map_kind == "blood":
-        return f"Grad-CAM: what the network used. {BLOOD_MAP_SENTENCE}"
-    return MAP_SENTENCE
+    own = own_map_sentence(map_kind)
+    return f"Grad-CAM: what the network used. {own}" if map_kind == "blood" else own
 
 
 def _write_caption(draw: ImageDraw.ImageDraw, width: int, caption: tuple[str, str, str]) -> None:

@@ -26,7 +26,7 @@ from cruor.training.data import why_unreadable
 from cruor.training.evaluation.metrics import Estimate, bootstrap, called_share
 from cruor.training.explain.cam import Heat, agreement, hottest_point
 from cruor.training.explain.explainer import Explainer
-from cruor.training.explain.panel import maps_sentence
+from cruor.training.explain.panel import maps_sentence, own_map_sentence
 from cruor.training.explain.study import CSV_NAME, JSON_NAME, LIBRARY
 from cruor.training.prepare.store import StoredSlice, read_index, read_slice
 
@@ -91,47 +91,78 @@ class _Case:
     truth: str
 
 
+def _tell_nobody(done: int, total: int) -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class Places:
+    """The positive slices that are asked for.
+
+    Attributes:
+        folders: prepared data.
+        boxes: table with `file, x_min, y_min, x_max, y_max`; a slice is found by the file's stem: it is
+            the slice's SOP instance UID, with or without an ending.
+        most: at most as many slices, drawn by chance with a fixed seed; all where None.
+    """
+
+    folders: Sequence[Path]
+    boxes: Path | None = None
+    most: int | None = None
+
+
 def point_at_blood(
-    folders: list[Path],
-    explainer: Explainer,
-    out: Path,
-    *,
-    boxes: Path | None = None,
-    most: int | None = None,
-    own_map: bool = False,
-    on_slice: Callable[[int, int], None] = lambda done, total: None,
+    places: Places, explainer: Explainer, out: Path, on_slice: Callable[[int, int], None] = _tell_nobody
 ) -> dict[str, Any]:
     """Explain the positive slices of prepared data whose bleed is known; write explain.json, explain.csv.
 
     Args:
-        folders: prepared data.
+        places: the slices.
         explainer: the bundle.
         out: folder, made if missing.
-        boxes: table with `file, x_min, y_min, x_max, y_max`; a slice is found by the file's stem: it is
-            the slice's SOP instance UID, with or without an ending.
-        most: at most as many slices, drawn by chance with a fixed seed; all where None.
-        own_map: the bundle's own map alone: without passes back, a slice takes hundredths of a second.
         on_slice: told of progress.
 
     Returns:
         What explain.json holds.
 
     Raises:
-        ValueError: no slice's bleed is known, heads cannot be found in pictures, or the bundle's own map is
-            wanted where it has none; the sentence says what was looked for.
+        ValueError: no slice's bleed is known, or heads cannot be found in pictures; the sentence says what
+            was looked for.
         BundleError: the rebuilt network differs from the graph on a slice.
     """
-    if own_map and not explainer.bundle.has_maps:
-        raise ValueError(f"{explainer.bundle.label} has no map of its own; leave out --own-map")
-    known = None if boxes is None else read_boxes(boxes)
-    positive = [_positive(folder, known is not None) for folder in folders]
+    lines = _lines(places, explainer, _point, on_slice)
+    return _write(lines, places, explainer, maps_sentence(explainer.bundle.manifest.map_kind), out)
+
+
+def point_own_map(
+    places: Places, explainer: Explainer, out: Path, on_slice: Callable[[int, int], None] = _tell_nobody
+) -> dict[str, Any]:
+    """`point_at_blood` for the bundle's own map alone, without passes back: hundredths of a second a slice.
+
+    Raises:
+        ValueError: as `point_at_blood`, or the bundle has no map of its own.
+    """
+    bundle = explainer.bundle
+    if not bundle.has_maps:
+        raise ValueError(f"{bundle.label} has no map of its own; leave out --own-map")
+    lines = _lines(places, explainer, _point_own_map, on_slice)
+    return _write(lines, places, explainer, own_map_sentence(bundle.manifest.map_kind), out)
+
+
+def _lines(
+    places: Places,
+    explainer: Explainer,
+    point: Callable[[_Case, Explainer], Iterator[PointedSlice]],
+    on_slice: Callable[[int, int], None],
+) -> pd.DataFrame:
+    """Lines of explain.csv."""
+    known = None if places.boxes is None else read_boxes(places.boxes)
+    positive = [_positive(folder, known is not None) for folder in places.folders]
     slices = pd.concat(positive, ignore_index=True)
-    manifest = explainer.bundle.manifest
     if reason := why_unreadable(slices, explainer.bundle):
         raise ValueError(reason)
-    if most is not None and len(slices) > most:
-        slices = slices.sample(most, random_state=1).sort_index()
-    point = _point_own_map if own_map else _point
+    if places.most is not None and len(slices) > places.most:
+        slices = slices.sample(places.most, random_state=1).sort_index()
     points: list[PointedSlice] = []
     for done, case in enumerate(_cases(slices, known), start=1):
         if case is not None:
@@ -139,22 +170,30 @@ def point_at_blood(
         on_slice(done, len(slices))
     if not points:
         raise ValueError(
-            f"{', '.join(map(str, folders))}: no positive slice with a mask, a drawing or a box; prepare the "
-            "data with masks or --drawings, or give --boxes"
+            f"{', '.join(map(str, places.folders))}: no positive slice with a mask, a drawing or a box; "
+            "prepare the data with masks or --drawings, or give --boxes"
         )
-    table = pd.DataFrame(map(asdict, points))
+    return pd.DataFrame(map(asdict, points))
+
+
+def _write(
+    lines: pd.DataFrame, places: Places, explainer: Explainer, what_it_shows: str, out: Path
+) -> dict[str, Any]:
+    """Write explain.csv and explain.json; what the latter holds."""
     record = {
         "bundle": explainer.bundle.label,
         "layer": explainer.layer_name,
         "library": LIBRARY,
-        "data": [str(folder.name) for folder in folders],
-        "slices": int(table.groupby(["source", "sop_instance_uid"]).ngroups),
-        "figures": [asdict(figure) for figure in figures_of(table, manifest.rules.every_point)],
+        "data": [folder.name for folder in places.folders],
+        "slices": int(lines.groupby(["source", "sop_instance_uid"]).ngroups),
+        "figures": [
+            asdict(figure) for figure in figures_of(lines, explainer.bundle.manifest.rules.every_point)
+        ],
         "intervals": "95 %, 1,000 bootstrap draws of patients",
-        "note": f"{maps_sentence(manifest.map_kind)} {RESEARCH_ONLY}",
+        "note": f"{what_it_shows} {RESEARCH_ONLY}",
     }
     out.mkdir(parents=True, exist_ok=True)
-    write_atomically(out / CSV_NAME, table.to_csv(index=False).encode())
+    write_atomically(out / CSV_NAME, lines.to_csv(index=False).encode())
     write_atomically(out / JSON_NAME, json.dumps(record, indent=2).encode())
     return record
 

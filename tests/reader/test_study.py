@@ -11,7 +11,7 @@ from cruor.demo.phantom import EPIDURAL, NORMAL, write_phantom_study
 from cruor.dicom.instances import PutAside
 from cruor.dicom.studies import find_studies
 from cruor.reader import study as reading
-from cruor.reader.results import NO_MAPS, Decision, Status
+from cruor.reader.results import NO_MAPS, UNPLACED, Decision, Status
 from cruor.reader.study import read_study
 from tests.reader.fakes import AnyAlone, BrightBlood, Broken, NoBlood, NoNumbers, bundle
 
@@ -135,7 +135,7 @@ def test_a_suspected_study_is_not_called_unsure(epidural):
 def test_a_suspected_study_whose_maps_place_no_blood_says_so(epidural, session, map_kind, told):
     result = read_study(epidural, bundle(session, map_kind=map_kind, map_scale=1.0))
     assert result.decision is Decision.SUSPECTED
-    assert any(note.startswith("no cell of any map is taken for blood") for note in result.notes) is told
+    assert any(note.startswith(UNPLACED) for note in result.notes) is told
 
 
 def test_a_bundle_with_a_reach_asks_the_neighbours_of_a_slice(suspected, epidural):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cruor.dicom.instances import PutAside, SeriesConsidered
-from cruor.reader.results import NO_MAPS, StudyResult
+from cruor.reader.results import NO_MAPS, UNPLACED, StudyResult
 from cruor.reader.volume import BloodVolume
 from cruor.report.cards import StudyCard
 from cruor.report.files import write_study
@@ -111,6 +111,13 @@ def test_a_study_that_is_not_sure_is_counted_and_worded_by_itself(tmp_path: Path
     assert "Not sure 0.17 look yourself" in text
     assert "0.17 low" not in text
     assert "unsure" not in render_page(cards_of(tmp_path, not_suspected())).partition("</style>")[2]
+
+
+def test_above_cold_maps_stands_that_nothing_was_placed(tmp_path: Path) -> None:
+    note = f"{UNPLACED} (the hottest is 0.02): look at the slices named"
+    text = Elements(render_page(cards_of(tmp_path, suspected(notes=(note,))))).text
+    assert f"N{note[1:]}." in text
+    assert "Where the network looked" not in text
 
 
 def test_a_study_without_a_flag_does_not_look_cleared(tmp_path: Path) -> None:

@@ -20,6 +20,9 @@ FINDINGS = OUTPUTS[1:]
 NO_MAPS = "This bundle's network gives no map: nothing is shown of where it looked."
 """Note of every study read with such a bundle."""
 
+UNPLACED = "no cell of any map is taken for blood"
+"""Beginning of the note of a study that is suspected without a place."""
+
 
 class Status(StrEnum):
     """What became of a study. There is no default: an unread study is never NOT_SUSPECTED."""

@@ -22,7 +22,7 @@ from cruor.dicom.pixels import read_hu
 from cruor.preprocessing.channels import InputSettings, crop_head, to_channels
 from cruor.preprocessing.crop import Box
 from cruor.reader.along_scan import average_along_scan
-from cruor.reader.results import NO_MAPS, Decision, SliceResult, Status, StudyResult
+from cruor.reader.results import NO_MAPS, UNPLACED, Decision, SliceResult, Status, StudyResult
 from cruor.reader.rules import PROBABILITY, explain, is_suspected
 from cruor.reader.study_head import study_probability
 from cruor.reader.unlike import what_is_unlike
@@ -190,7 +190,7 @@ def _decide(unread: StudyResult, slices: list[SliceResult], bundle: Bundle, rule
         notes.append(f"not sure: the study probability {probability:.3f} reaches {missed}; look yourself")
     if suspected and (hottest := _hottest_without_blood(slices, bundle)) is not None:
         notes.append(
-            f"no cell of any map is taken for blood (the hottest is {hottest:.2f}): what is suspected could "
+            f"{UNPLACED} (the hottest is {hottest:.2f}): what is suspected could "
             "not be placed; look at the slices named"
         )
     return replace(

@@ -15,7 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from cruor.dicom.instances import PutAside
-from cruor.reader.results import FINDINGS
+from cruor.reader.results import FINDINGS, UNPLACED
 from cruor.report import text
 from cruor.report.cards import StudyCard
 from cruor.report.colours import bar_colour
@@ -130,6 +130,7 @@ def _study_view(card: StudyCard, rank: int, count: int, threshold: float) -> dic
         "state_word": text.STATE_WORDS[card.state],
         "open": count <= _OPEN_STUDIES,
         "band": _band(card),
+        "unplaced": next((note for note in card.record["notes"] if note.startswith(UNPLACED)), None),
         "bars": _bars(card, f"study-{rank + 1}", threshold),
         "strip_width": max(len(slices), 1) * _STRIP_STEP,
         "threshold_y": _STRIP_HEIGHT * (1.0 - threshold),

@@ -245,11 +245,16 @@ def train(experiment: _Experiment, runs: _Runs = Path("runs")) -> None:
 @app.command()
 def crossval(
     experiment: _Experiment,
+    *,
     runs: _Runs = Path("runs"),
     beside: Annotated[
         list[Path], typer.Option(help="Cross-validated run; the table is of the mean of their logits.")
     ] = [],  # noqa: B006 (typer reads it, nothing writes to it)
     together: Annotated[list[str], typer.Option(help="Source; those named have a row as one, too.")] = [],  # noqa: B006
+    than: Annotated[
+        list[Path],
+        typer.Option(help="Cross-validated run to compare with, on the same slices; several: their mean."),
+    ] = [],  # noqa: B006
     studies: Annotated[
         bool, typer.Option("--studies", help="Also how studies come out of slices: rules, other slices.")
     ] = False,
@@ -259,16 +264,19 @@ def crossval(
     from rich.console import Console
 
     from cruor.training.crossval import crossvalidate
-    from cruor.training.crossval_table import crossval_table
+    from cruor.training.crossval_table import crossval_table, difference_table
     from cruor.training.experiment import ExperimentError, load_experiment
     from cruor.training.splits import SplitError
     from cruor.training.study_tables import study_tables
-    from cruor.training.together import check_alike
+    from cruor.training.together import check_alike, check_cross_validated
 
     try:
         check_alike(load_experiment(experiment), beside)
+        check_cross_validated(than)
         out_of_fold = crossvalidate(experiment, runs)
         tables = [crossval_table(out_of_fold.parent, beside, together)]
+        if than:
+            tables.append(difference_table([out_of_fold.parent, *beside], than, together))
         if studies:
             tables += study_tables(out_of_fold.parent, beside)
     except (ExperimentError, SplitError, OSError) as error:

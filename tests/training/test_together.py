@@ -11,7 +11,7 @@ import pytest
 
 from cruor.training.experiment import DataSettings, Experiment, ExperimentError, save_experiment
 from cruor.training.runs import EXPERIMENT_FILE, OUT_OF_FOLD
-from cruor.training.together import check_alike, held_out_slices
+from cruor.training.together import check_alike, check_cross_validated, held_out_slices
 from tests.training.evaluation.making import table
 
 FIRST = Experiment(code="first", data=DataSettings(("somewhere",)))
@@ -29,6 +29,13 @@ def run_of(folder: Path, experiment: Experiment, slices: pd.DataFrame) -> Path:
 def other(tmp_path: Path) -> Experiment:
     """The same experiment with another seed."""
     return replace(FIRST, code="other", training=replace(FIRST.training, seed=2))
+
+
+def test_what_is_compared_with_must_be_cross_validated(tmp_path: Path, other: Experiment) -> None:
+    finished = run_of(tmp_path / "other", other, table())
+    check_cross_validated([finished])
+    with pytest.raises(ExperimentError, match=r"nowhere: no out_of_fold.parquet; run `cruor crossval`"):
+        check_cross_validated([finished, tmp_path / "nowhere"])
 
 
 class TestAlike:

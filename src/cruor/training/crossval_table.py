@@ -8,11 +8,19 @@ from pathlib import Path
 import pandas as pd
 from rich.table import Table
 
-from cruor.training.evaluation.figures import Settings, area, precision_area, slice_cases, study_cases
+from cruor.training.evaluation.figures import (
+    Cases,
+    Settings,
+    area,
+    precision_area,
+    slice_cases,
+    study_cases,
+)
+from cruor.training.evaluation.metrics import ROUNDS, bootstrap, bootstrap_difference, roc_auc
 from cruor.training.evaluation.predictions import calibrated_by, cross_fit, studies_of, with_later_columns
 from cruor.training.evaluation.tables import cell_text
 from cruor.training.runs import LEFT_OUT, OUT_OF_FOLD
-from cruor.training.together import held_out_slices
+from cruor.training.together import SLICE, held_out_slices
 
 ALL = "all"
 
@@ -35,28 +43,88 @@ def crossval_table(run: Path, beside: Sequence[Path] = (), together: Sequence[st
     for head in ("average precision", "studies (positive)", "study ROC-AUC"):
         table.add_column(head)
     for how, slices in _scored([run, *beside]):
-        sources = sorted(slices["source"].unique())
-        for source in [*([ALL] if len(sources) > 1 else []), *sources]:
-            part = slices if source == ALL else slices[slices["source"] == source]
+        for source, part in _parts(slices, together):
             table.add_row(how, source, *_figures(part))
-        if len(together) > 1 and set(together) <= set(sources):
-            table.add_row(how, "+".join(together), *_figures(slices[slices["source"].isin(together)]))
     return table
+
+
+def difference_table(
+    runs: Sequence[Path], than: Sequence[Path], together: Sequence[str] = (), rounds: int = ROUNDS
+) -> Table:
+    """ROC-AUC of runs beside that of others on the same slices, and the difference, paired over patients.
+
+    Seeds, folds, input and network may differ: both say something of patients that they never saw. What
+    both left out is compared, too.
+
+    Args:
+        runs: folders of finished cross-validations that are read together.
+        than: of those they are compared with, as many times read together.
+        together: as `crossval_table`.
+        rounds: of the bootstrap.
+
+    Raises:
+        ExperimentError: a run has no table, or one of other slices.
+    """
+    held_out_slices([*runs, *than], OUT_OF_FOLD)  # of the same slices, or refused
+    table = Table("scored", "source", "slice ROC-AUC", "than", "difference", box=None)
+    for head in ("study ROC-AUC", "than", "difference"):
+        table.add_column(head)
+    others = dict(_scored(than))
+    for how, slices in _scored(runs):
+        if how not in others:
+            continue
+        other = others[how].loc[slices.index]
+        for source, part in _parts(slices, together):
+            first, second = _cases(part), _cases(other.loc[part.index])
+            compared = [_compared(one, with_it, rounds) for one, with_it in zip(first, second, strict=True)]
+            table.add_row(how, source, *(cell for cells in compared for cell in cells))
+    return table
+
+
+def _parts(slices: pd.DataFrame, together: Sequence[str]) -> Iterator[tuple[str, pd.DataFrame]]:
+    """All slices where they are of several sources, those of each, and of the sources named as one."""
+    sources = sorted(slices["source"].unique())
+    for source in [*([ALL] if len(sources) > 1 else []), *sources]:
+        yield source, slices if source == ALL else slices[slices["source"] == source]
+    if len(together) > 1 and set(together) <= set(sources):
+        yield "+".join(together), slices[slices["source"].isin(together)]
 
 
 def _scored(runs: Sequence[Path]) -> Iterator[tuple[str, pd.DataFrame]]:
     out_of_fold = with_later_columns(held_out_slices(runs, OUT_OF_FOLD))
-    yield "out of fold", cross_fit(out_of_fold, runs[0].name).slices
+    yield "out of fold", _by_slice(cross_fit(out_of_fold, runs[0].name).slices)
     if (runs[0] / LEFT_OUT).exists():
         left_out = with_later_columns(held_out_slices(runs, LEFT_OUT))
         for group, held_out in left_out.groupby("left_out"):
             others = out_of_fold[~out_of_fold["source"].isin(held_out["source"].unique())]
-            yield f"without {group}", calibrated_by(others, held_out)
+            yield f"without {group}", _by_slice(calibrated_by(others, held_out))
+
+
+def _by_slice(scored: pd.DataFrame) -> pd.DataFrame:
+    """Numbered by what tells a slice: folds, and with them the order of rows, differ between runs."""
+    return scored.set_axis(pd.MultiIndex.from_frame(scored[SLICE], names=[None, None]))
+
+
+def _cases(slices: pd.DataFrame) -> tuple[Cases, Cases]:
+    """Slices and studies with their probabilities."""
+    return slice_cases(slices), study_cases(studies_of(slices, Settings().slice_threshold))
+
+
+def _compared(first: Cases, second: Cases, rounds: int) -> tuple[str, str, str]:
+    """ROC-AUC of both and their difference; nothing where a class is missing, or one says nothing of some."""
+    if not 0 < first.labels.sum() < len(first.labels) or len(first.labels) != len(second.labels):
+        return "-", "-", "-"
+    labels, patients = first.labels, first.patients
+    one, other = (
+        bootstrap(roc_auc, labels, cases.scores, patients, rounds=rounds) for cases in (first, second)
+    )
+    less = bootstrap_difference(roc_auc, labels, first.scores, second.scores, patients, rounds=rounds)
+    return cell_text(one, percent=False), cell_text(other, percent=False), cell_text(less, percent=False)
 
 
 def _figures(slices: pd.DataFrame) -> list[str]:
     settings = Settings()
-    by_slice, by_study = slice_cases(slices), study_cases(studies_of(slices, settings.slice_threshold))
+    by_slice, by_study = _cases(slices)
     return [
         f"{len(by_slice.labels)} ({by_slice.labels.sum()})",
         str(len(set(by_slice.patients))),

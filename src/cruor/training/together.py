@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from cruor.training.experiment import Experiment, ExperimentError, load_experiment
-from cruor.training.runs import EXPERIMENT_FILE, crossvalidation_files
+from cruor.training.runs import EXPERIMENT_FILE, OUT_OF_FOLD, crossvalidation_files
 
 SLICE = ["source", "sop_instance_uid"]
 """Columns that tell a slice."""
@@ -41,6 +41,16 @@ def check_alike(experiment: Experiment, beside: Sequence[Path]) -> None:
                 )
         for file in crossvalidation_files(experiment):
             _check_table(run, file)
+
+
+def check_cross_validated(runs: Sequence[Path]) -> None:
+    """Refuse runs without a table of slices held out.
+
+    Raises:
+        ExperimentError: naming the first of them.
+    """
+    for run in runs:
+        _check_table(run, OUT_OF_FOLD)
 
 
 def held_out_slices(runs: Sequence[Path], file: str) -> pd.DataFrame:

@@ -283,7 +283,7 @@ def crossval(
         _stop(str(error))
     console = Console()
     # A log has no width of its own; what is broken up cannot be read.
-    wide = console if console.is_terminal else Console(width=180)
+    wide = console if console.is_terminal else Console(width=220)
     for table in tables:
         wide.print(table)
     typer.echo(out_of_fold)

@@ -85,6 +85,17 @@ def test_of_a_whole_study_every_other_series_has_its_reason(tmp_path: Path) -> N
         assert why_of(choice, description).startswith(reason)
 
 
+def test_parts_of_a_series_that_share_their_reason_are_told_once(tmp_path: Path) -> None:
+    write_study(tmp_path)
+    for size in (64, 96):
+        writing.write_series(
+            tmp_path / str(size), [np.zeros((size, size), dtype=np.int16)], SOPClassUID=SCREEN,
+            SeriesDescription="summary", SeriesInstanceUID="2.25.7",
+        )  # fmt: skip
+    assert sum(one.series_instance_uid == "2.25.7" for one in writing.study_of(tmp_path).series) == 2
+    assert why_of(choose(tmp_path), "summary").startswith("secondary capture")
+
+
 def test_the_thin_series_is_taken_where_there_is_no_thick_one(tmp_path: Path) -> None:
     writing.write_series(tmp_path, HEAD, 1, ConvolutionKernel="UB")
     assert choose(tmp_path).series is not None

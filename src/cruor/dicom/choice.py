@@ -115,9 +115,12 @@ def choose_series(study: Study) -> Choice:
         verdict, why = _look_at(series)
         verdicts[index], whys[index] = verdict, why
         chosen = index if verdict is None else None
+    # Parts of one series, as of two sizes, are looked at by themselves; what is the same is said once.
     considered = tuple(
-        SeriesConsidered(series.series_instance_uid, series.description, index == chosen, whys[index])
-        for index, series in enumerate(study.series)
+        dict.fromkeys(
+            SeriesConsidered(series.series_instance_uid, series.description, index == chosen, whys[index])
+            for index, series in enumerate(study.series)
+        )
     )
     if chosen is not None:
         return Choice(study.series[chosen], considered, None)

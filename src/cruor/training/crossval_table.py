@@ -16,7 +16,7 @@ from cruor.training.evaluation.figures import (
     slice_cases,
     study_cases,
 )
-from cruor.training.evaluation.metrics import ROUNDS, bootstrap, bootstrap_difference, roc_auc
+from cruor.training.evaluation.metrics import ROUNDS, bootstrap, bootstrap_difference, roc_auc, with_width
 from cruor.training.evaluation.predictions import calibrated_by, cross_fit, studies_of, with_later_columns
 from cruor.training.evaluation.tables import cell_text
 from cruor.training.runs import LEFT_OUT, OUT_OF_FOLD
@@ -66,8 +66,8 @@ def difference_table(
         ExperimentError: a run has no table, or one of other slices.
     """
     held_out_slices([*runs, *than], OUT_OF_FOLD)  # of the same slices, or refused
-    table = Table("scored", "source", "slice ROC-AUC", "than", "difference", box=None)
-    for head in ("study ROC-AUC", "than", "difference"):
+    table = Table("scored", "source", "slice ROC-AUC", "the other's", "difference", box=None)
+    for head in ("study ROC-AUC", "the other's", "difference"):
         table.add_column(head)
     others = dict(_scored(than))
     for how, slices in _scored(runs):
@@ -110,7 +110,7 @@ def _cases(slices: pd.DataFrame) -> tuple[Cases, Cases]:
     return slice_cases(slices), study_cases(studies_of(slices, Settings().slice_threshold))
 
 
-def _compared(first: Cases, second: Cases, rounds: int) -> tuple[str, str, str]:
+def _compared(first: Cases, second: Cases, rounds: int) -> tuple[str, ...]:
     """ROC-AUC of both and their difference; nothing where a class is missing, or one says nothing of some."""
     if not 0 < first.labels.sum() < len(first.labels) or len(first.labels) != len(second.labels):
         return "-", "-", "-"
@@ -119,7 +119,8 @@ def _compared(first: Cases, second: Cases, rounds: int) -> tuple[str, str, str]:
         bootstrap(roc_auc, labels, cases.scores, patients, rounds=rounds) for cases in (first, second)
     )
     less = bootstrap_difference(roc_auc, labels, first.scores, second.scores, patients, rounds=rounds)
-    return cell_text(one, percent=False), cell_text(other, percent=False), cell_text(less, percent=False)
+    found = (with_width(one), with_width(other), less)
+    return tuple(cell_text(each, percent=False) for each in found)
 
 
 def _figures(slices: pd.DataFrame) -> list[str]:

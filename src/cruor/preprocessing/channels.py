@@ -46,7 +46,7 @@ def crop_head(hu: NDArray[np.int16], settings: InputSettings) -> tuple[NDArray[n
     Returns:
         float32, (size, size), HU within the windows' bounds; and the box it was cut from.
     """
-    box = find_head(hu, settings.crop, settings.bounds_hu)
+    box = find_head(hu, settings.crop, settings.windows_hu[0])
     return cut_out(hu, box, settings.crop.size, settings.bounds_hu), box
 
 

@@ -43,9 +43,9 @@ class CropSettings:
         margin: air kept round the head, as a share of the head's longer side.
         least_share: the box is never smaller than this share of the slice's longer side, so that the
             small top of the skull is not blown up to a whole head.
-        area: `head`: all that is brighter than air; `shown-head`: what the windows show of it, skull, brain
-            and muscle (`shown_mask`), the same within a cell of the grid for a slice and for a picture of it
-            in such a window; or `slice`: the whole slice, made square with air, as the paper resizes it.
+        area: `head`: all that is brighter than air; `shown-head`: what the first window shows of it, skull,
+            brain and muscle (`shown_mask`), the same within a cell of the grid for a slice and for a picture
+            of it in such a window; or `slice`: the whole slice, made square with air, as the paper resizes it.
     """
 
     size: int
@@ -55,25 +55,25 @@ class CropSettings:
 
 
 SHOWN_SHARE = 1 / 8
-"""A cell is shown where its mean is above this share of what the windows span, 10 of 80 HU: above the noise
+"""A cell is shown where its mean is above this share of what the window spans, 10 of 80 HU: above the noise
 that JPEG leaves in black, below the mean of brain."""
 
 
-def head_above_hu(area: Literal["head", "shown-head", "slice"], bounds_hu: tuple[int, int]) -> float:
+def head_above_hu(area: Literal["head", "shown-head", "slice"], window_hu: tuple[int, int]) -> float:
     """Mean HU above which a cell counts as head; infinite where none is looked for."""
     if area == "slice":
         return math.inf
-    low, high = bounds_hu
+    low, high = window_hu
     return TISSUE_HU if area == "head" else low + SHOWN_SHARE * (high - low)
 
 
-def find_head(hu: NDArray[np.int16], settings: CropSettings, bounds_hu: tuple[int, int]) -> Box:
+def find_head(hu: NDArray[np.int16], settings: CropSettings, window_hu: tuple[int, int]) -> Box:
     """Find the square round the head.
 
     Args:
         hu: (rows, columns), HU, padding already set to air.
         settings: margin and least size.
-        bounds_hu: the lowest and the highest HU that the windows look at.
+        window_hu: what a picture would show, the first of the windows.
 
     Returns:
         The box; where no head is found the whole slice, padded to a square.
@@ -83,7 +83,7 @@ def find_head(hu: NDArray[np.int16], settings: CropSettings, bounds_hu: tuple[in
     whole = Box((rows - longer) // 2, (columns - longer) // 2, longer)
     if settings.area == "slice":
         return whole
-    mask = head_mask(hu) if settings.area == "head" else shown_mask(hu, bounds_hu)
+    mask = head_mask(hu) if settings.area == "head" else shown_mask(hu, window_hu)
     if not mask.any():
         return whole
     rows_in, columns_in = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
@@ -94,17 +94,17 @@ def find_head(hu: NDArray[np.int16], settings: CropSettings, bounds_hu: tuple[in
     return Box(int(top + bottom - size) // 2, int(left + right - size) // 2, size)
 
 
-def shown_mask(hu: NDArray[np.int16], bounds_hu: tuple[int, int]) -> NDArray[np.bool_]:
-    """The head as windows show it: skull, brain, and muscle outside; skin is too thin.
+def shown_mask(hu: NDArray[np.int16], window_hu: tuple[int, int]) -> NDArray[np.bool_]:
+    """The head as a window shows it: skull, brain, and muscle outside; skin is too thin.
 
     Args:
         hu: int16, (rows, columns), HU, padding already set to air.
-        bounds_hu: the lowest and the highest HU that the windows look at.
+        window_hu: the lowest and the highest HU that the window shows.
 
     Returns:
         bool, the coarse grid of `dicom.head.cell_means`.
     """
-    return head_mask(np.clip(hu, *bounds_hu), head_above_hu("shown-head", bounds_hu))
+    return head_mask(np.clip(hu, *window_hu), head_above_hu("shown-head", window_hu))
 
 
 def cut_out(hu: NDArray[np.int16], box: Box, size: int, bounds_hu: tuple[int, int]) -> NDArray[np.float32]:

@@ -18,7 +18,6 @@ from torch.utils.data import Dataset
 from cruor.bundle.model import Bundle
 from cruor.preprocessing.channels import InputSettings, crop_head
 from cruor.preprocessing.crop import Box, cut_out, head_above_hu
-from cruor.preprocessing.windows import Window
 from cruor.training.experiment import AugmentationSettings, DataSettings
 from cruor.training.prepare.store import LABELS, StoredSlice, read_index, read_slice, read_slices
 
@@ -142,7 +141,7 @@ def why_no_heads(index: pd.DataFrame, settings: InputSettings) -> str | None:
     In a picture of a window, all that is darker is black. Where black is brighter than what the crop takes
     for a head, all of the picture would be one, and its head come out smaller than those of other sources.
     """
-    above = head_above_hu(settings.crop.area, settings.bounds_hu)
+    above = head_above_hu(settings.crop.area, settings.windows_hu[0])
     all_head = (index["known_low_hu"] > above).groupby(index["source"]).mean()
     pictures = [str(source) for source, share in all_head.items() if share > MOSTLY]
     if not pictures:
@@ -264,7 +263,7 @@ class ValidationDataset(Dataset[tuple[Tensor, Tensor, Tensor]]):
 
 
 def augment(
-    hu: Tensor, blood: Tensor, settings: AugmentationSettings, bounds_hu: Window
+    hu: Tensor, blood: Tensor, settings: AugmentationSettings, shown: InputSettings
 ) -> tuple[Tensor, Tensor]:
     """Change each slice of a batch at random; blood moves with it.
 
@@ -272,10 +271,13 @@ def augment(
         hu: (n, 1, s, s), HU within bounds.
         blood: (n, 1, s, s), as `SliceDataset` gives it.
         settings: how much.
-        bounds_hu: HU are kept within them.
+        shown: windows; HU are kept within their bounds.
     """
-    moved_hu, moved_blood = _move(hu, blood, settings, bounds_hu[0])
-    changed = _change_values(moved_hu, settings).clamp(*bounds_hu)
+    moved_hu, moved_blood = _move(hu, blood, settings, shown.bounds_hu[0])
+    if settings.clipped:  # draws no chance else: older experiments keep their numbers
+        as_picture = torch.rand(len(hu), device=hu.device) < settings.clipped
+        moved_hu = torch.where(_each(as_picture), moved_hu.clamp(*shown.windows_hu[0]), moved_hu)
+    changed = _change_values(moved_hu, settings).clamp(*shown.bounds_hu)
     return changed, torch.where(blood.amin((1, 2, 3), keepdim=True) < 0, UNKNOWN_BLOOD, moved_blood)
 
 

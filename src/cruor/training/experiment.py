@@ -163,6 +163,8 @@ class AugmentationSettings:
         mirror, upside_down: share of slices that are turned left to right, top to bottom.
         pasted: share of slices without hemorrhage that get blood drawn in another slice of their source, or a
             patch that is none (`pasting.paste_blood`).
+        clipped: share of slices that are shown as a picture of the first window shows them, so that nothing
+            is known beyond it: a further window is then learned as one that may be missing.
     """
 
     rotation_degrees: float = 15.0
@@ -175,6 +177,7 @@ class AugmentationSettings:
     mirror: float = 0.5
     upside_down: float = 0.0
     pasted: float = 0.0
+    clipped: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -210,7 +213,7 @@ LEAST: dict[str, dict[str, int]] = {
 SHARES: dict[str, tuple[str, ...]] = {
     "network": ("dropout",),
     "training": ("momentum", "norm_momentum"),
-    "augmentation": ("mirror", "upside_down", "blur", "pasted"),
+    "augmentation": ("mirror", "upside_down", "blur", "pasted", "clipped"),
 }
 """Phase -> settings that are shares."""
 

@@ -70,7 +70,7 @@ class SliceModule(lightning.LightningModule):
         hu, labels, blood = paste_within_sources(
             hu, labels, blood, source, self.experiment.augmentation.pasted
         )
-        hu, blood = augment(hu, blood, self.experiment.augmentation, self.experiment.input.bounds_hu)
+        hu, blood = augment(hu, blood, self.experiment.augmentation, self.experiment.input)
         logits, maps = self(hu)
         loss = masked_loss(logits.float(), labels[:, self.asked])
         self._log("train_loss", loss, len(hu))

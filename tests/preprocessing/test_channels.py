@@ -2,7 +2,7 @@ import numpy as np
 
 from cruor.preprocessing.channels import InputSettings, crop_head, to_channels
 from cruor.preprocessing.crop import CropSettings
-from tests.preprocessing.test_crop import head
+from tests.preprocessing.test_crop import head, in_skin
 
 SETTINGS = InputSettings(CropSettings(size=48))
 
@@ -22,3 +22,14 @@ def test_a_batch_gives_what_each_slice_gives_alone():
     assert together.shape == (2, 3, 48, 48)
     for crop, channels in zip(crops, together, strict=True):
         np.testing.assert_array_equal(to_channels(crop, SETTINGS), channels)
+
+
+def test_a_further_window_does_not_change_where_the_head_is_shown():
+    crop = CropSettings(size=48, area="shown-head")
+    picture = np.clip(in_skin(), 0, 80)
+    boxes = {
+        crop_head(hu, InputSettings(crop, windows_hu=windows))[1]
+        for windows in (((0, 80),), ((0, 80), (0, 140)), ((0, 80), (-150, 230)))
+        for hu in (in_skin(), picture)
+    }
+    assert len(boxes) == 1

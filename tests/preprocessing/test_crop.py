@@ -114,7 +114,7 @@ def in_skin(middle: tuple[int, int] = (128, 128)) -> np.ndarray:
 
 @settings(max_examples=25)
 @given(st.integers(-30, 30), st.integers(-30, 30), st.integers(0, 100))
-def test_what_the_windows_show_of_a_head_is_the_same_box_within_a_cell_in_a_picture_of_it(down, right, seed):
+def test_what_the_window_shows_of_a_head_is_the_same_box_within_a_cell_in_a_picture_of_it(down, right, seed):
     hu = in_skin((128 + down, 128 + right))
     grey = np.clip(hu * 255.0 / 80, 0, 255)  # as 8-bit pictures of level 40, width 80 are
     noise = np.random.default_rng(seed).integers(0, 24, hu.shape)  # more than JPEG leaves in black: 4 HU
@@ -124,7 +124,7 @@ def test_what_the_windows_show_of_a_head_is_the_same_box_within_a_cell_in_a_pict
     assert box_of_picture.size == pytest.approx(box.size, abs=4)
 
 
-def test_what_the_windows_show_of_a_head_ends_with_the_skull():
+def test_what_the_window_shows_of_a_head_ends_with_the_skull():
     assert find_head(in_skin(), SHOWN, BRAIN).size == pytest.approx(120 * 1.12, abs=5)
     assert find_head(in_skin(), SETTINGS, BRAIN).size == pytest.approx(140 * 1.12, abs=5)
 

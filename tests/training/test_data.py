@@ -94,7 +94,7 @@ class TestLoadHeads:
 
     @pytest.mark.parametrize(
         ("area", "windows", "above"),
-        [("head", BRAIN_ALONE, -350), ("head", WINDOWS_HU, -350), ("shown-head", WINDOWS_HU, -102.5)],
+        [("head", BRAIN_ALONE, -350), ("head", WINDOWS_HU, -350), ("shown-head", WINDOWS_HU[::-1], -102.5)],
     )
     def test_pictures_are_told_of_which_a_crop_would_take_all_for_head(
         self, area: Area, windows: tuple[Window, ...], above: float, tmp_path: Path
@@ -106,7 +106,11 @@ class TestLoadHeads:
         assert re.search(wanted, reason)
 
     @pytest.mark.parametrize(
-        ("area", "windows"), [("shown-head", BRAIN_ALONE), ("slice", BRAIN_ALONE), ("slice", WINDOWS_HU)]
+        ("area", "windows"),
+        [
+            *(("shown-head", windows) for windows in (BRAIN_ALONE, WINDOWS_HU)),
+            *(("slice", windows) for windows in (BRAIN_ALONE, WINDOWS_HU)),
+        ],
     )
     def test_pictures_are_taken_by_a_crop_that_finds_the_head_in_them(
         self, area: Area, windows: tuple[Window, ...], tmp_path: Path
@@ -319,7 +323,7 @@ class TestAugment:
     def test_hu_stay_within_the_bounds(self, seed: int, strength: float) -> None:
         torch.manual_seed(seed)
         much = AugmentationSettings(180, 0.5, 0.5, strength / 10, strength * 20, strength * 20, 0.5)
-        hu, _ = augment(*bleeding_batch(), much, BOUNDS)
+        hu, _ = augment(*bleeding_batch(), much, INPUT)
         assert BOUNDS[0] <= hu.min() and hu.max() <= BOUNDS[1]
 
     @settings(max_examples=40)
@@ -329,13 +333,13 @@ class TestAugment:
     ) -> None:
         torch.manual_seed(seed)
         moving = AugmentationSettings(degrees, scale, shift, 0, 0, 0, 0)
-        hu, blood = augment(*bleeding_batch(), moving, BOUNDS)
+        hu, blood = augment(*bleeding_batch(), moving, INPUT)
         bright = (hu - 55).clamp(min=0)
         assert (middle(bright) - middle(blood)).abs().max() < 1.5
 
     def test_a_moved_drawing_stays_a_probability(self) -> None:
         torch.manual_seed(0)
-        _, blood = augment(*bleeding_batch(), AugmentationSettings(), BOUNDS)
+        _, blood = augment(*bleeding_batch(), AugmentationSettings(), INPUT)
         assert blood.min() >= 0 and blood.max() <= 1
 
     @settings(max_examples=20)
@@ -344,18 +348,18 @@ class TestAugment:
         torch.manual_seed(seed)
         hu, blood = bleeding_batch()
         blood[1] = UNKNOWN_BLOOD
-        _, moved = augment(hu, blood, AugmentationSettings(), BOUNDS)
+        _, moved = augment(hu, blood, AugmentationSettings(), INPUT)
         assert (moved[1] == UNKNOWN_BLOOD).all()
         assert (moved[[0, 2, 3]] >= 0).all()
 
     def test_a_slice_without_blood_keeps_none(self) -> None:
         hu, blood = bleeding_batch()
-        assert augment(hu, torch.zeros_like(blood), AugmentationSettings(), BOUNDS)[1].abs().max() == 0
+        assert augment(hu, torch.zeros_like(blood), AugmentationSettings(), INPUT)[1].abs().max() == 0
 
     def test_what_comes_in_from_outside_is_air(self) -> None:
         torch.manual_seed(1)
         tissue = torch.full((8, 1, SIDE, SIDE), 40.0)
-        hu, _ = augment(tissue, torch.zeros_like(tissue), AugmentationSettings(45, 0, 0, 0, 0, 0, 0), BOUNDS)
+        hu, _ = augment(tissue, torch.zeros_like(tissue), AugmentationSettings(45, 0, 0, 0, 0, 0, 0), INPUT)
         corner = hu[:, 0, 0, 0]
         assert corner.min() == BOUNDS[0]
         assert hu[:, 0, SIDE // 2, SIDE // 2].tolist() == pytest.approx([40.0] * 8, abs=1e-3)
@@ -363,7 +367,7 @@ class TestAugment:
     def test_with_all_ranges_at_nothing_it_only_mirrors(self) -> None:
         torch.manual_seed(2)
         hu, blood = bleeding_batch(16)
-        changed_hu, changed_blood = augment(hu, blood, NOTHING, BOUNDS)
+        changed_hu, changed_blood = augment(hu, blood, NOTHING, INPUT)
         mirrored = (changed_hu - hu).abs().amax((1, 2, 3)) > 1
         assert 0 < mirrored.sum() < 16
         flip = mirrored[:, None, None, None]
@@ -374,15 +378,25 @@ class TestAugment:
         torch.manual_seed(3)
         hu, blood = bleeding_batch(1)
         changed, _ = augment(
-            hu.expand(4, -1, -1, -1), blood.expand(4, -1, -1, -1), AugmentationSettings(), BOUNDS
+            hu.expand(4, -1, -1, -1), blood.expand(4, -1, -1, -1), AugmentationSettings(), INPUT
         )
         assert all((changed[i] - changed[0]).abs().max() > 1 for i in (1, 2, 3))
+
+    def test_a_share_of_slices_is_shown_as_a_picture_of_the_first_window_shows_them(self) -> None:
+        torch.manual_seed(5)
+        bone = torch.full((64, 1, 8, 8), 140.0)
+        wide = InputSettings(CropSettings(size=8), windows_hu=((0, 80), (0, 140)))
+        clipped = replace(NOTHING, shift=0, clipped=0.5)
+        hu, _ = augment(bone, torch.zeros_like(bone), clipped, wide)
+        kept = hu[:, 0, 4, 4]
+        assert set(kept.tolist()) == {80.0, 140.0}
+        assert 16 < (kept == 80).sum() < 48
 
     def test_the_same_seed_changes_the_same_way(self) -> None:
         changed = []
         for _ in range(2):
             torch.manual_seed(4)
-            changed.append(augment(*bleeding_batch(), AugmentationSettings(), BOUNDS)[0])
+            changed.append(augment(*bleeding_batch(), AugmentationSettings(), INPUT)[0])
         assert torch.equal(*changed)
 
 

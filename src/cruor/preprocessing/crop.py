@@ -45,7 +45,7 @@ class CropSettings:
             small top of the skull is not blown up to a whole head.
         area: `head`: all that is brighter than air; `shown-head`: what the first window shows of it, skull,
             brain and muscle (`shown_mask`), the same within a cell of the grid for a slice and for a picture
-            of it in such a window; or `slice`: the whole slice, made square with air, as the paper resizes it.
+            of it in that window; or `slice`: the whole slice, made square with air, as the paper resizes it.
     """
 
     size: int

@@ -381,6 +381,25 @@ class TestRunsInTurn:
         assert "The mean of 2 networks, one of each run, has these figures" in card
         assert "Run `other`: likewise, seed 2." in card
 
+    @torch.no_grad()
+    def test_a_network_of_fewer_windows_reads_its_own_among_the_bundles(
+        self, finished_run: Path, finished_experiment: Experiment, tmp_path: Path
+    ) -> None:
+        narrower = replace(
+            finished_experiment, input=replace(finished_experiment.input, windows_hu=((0, 80),))
+        )
+        fold = tmp_path / "narrower/fold1"
+        fold.mkdir(parents=True)
+        save_experiment(narrower, fold.parent / EXPERIMENT_FILE)
+        trained = torch.load(finished_run / "fold0/last.ckpt", weights_only=True)
+        stem = "network.backbone.conv_stem.weight"
+        trained["state_dict"][stem] = trained["state_dict"][stem][:, :1].clone()
+        torch.save(trained, fold / "last.ckpt")
+        _, second = export._trained_networks(finished_experiment, [finished_run, fold.parent], folds=2)
+        channels = torch.randn(2, 3, 96, 96)
+        wanted = load_network(narrower, fold)(channels[:, :1])
+        torch.testing.assert_close(second(channels), wanted, rtol=0, atol=1e-5)
+
     @pytest.mark.parametrize("folds", [0, 1])
     def test_each_run_must_give_a_network(
         self, folds: int, finished_run: Path, other_run: Path, tmp_path: Path

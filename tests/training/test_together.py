@@ -55,6 +55,18 @@ class TestAlike:
         with pytest.raises(ExperimentError, match=f"other: `{part}` differs from that of 'first'"):
             check_alike(FIRST, [run])
 
+    def test_fewer_windows_may_be_read_beside_more(self, tmp_path: Path, other: Experiment) -> None:
+        narrower = replace(other, input=replace(other.input, windows_hu=other.input.windows_hu[:1]))
+        check_alike(FIRST, [run_of(tmp_path / "other", narrower, table())])
+
+    @pytest.mark.parametrize("windows", [((0, 80), (0, 140)), ((-20, 180),)])
+    def test_windows_that_the_first_run_lacks_or_another_first_one_are_refused(
+        self, windows: tuple[tuple[int, int], ...], tmp_path: Path, other: Experiment
+    ) -> None:
+        changed = replace(other, input=replace(other.input, windows_hu=windows))
+        with pytest.raises(ExperimentError, match="other: `input` differs"):
+            check_alike(FIRST, [run_of(tmp_path / "other", changed, table())])
+
     def test_a_run_named_twice_is_refused(self, tmp_path: Path, other: Experiment) -> None:
         run = run_of(tmp_path / "other", other, table())
         with pytest.raises(ExperimentError, match="named twice"):

@@ -67,6 +67,7 @@ from cruor.training.experiment import Experiment, ExperimentError, load_experime
 from cruor.training.graph import HALF, STORES, load_network, map_scale, write_graph
 from cruor.training.networks.base import SliceNetwork
 from cruor.training.networks.ensemble import Ensemble
+from cruor.training.networks.windows import show_more_windows
 from cruor.training.runs import (
     EXPERIMENT_FILE,
     FINISHED_FILE,
@@ -347,7 +348,19 @@ def _trained_networks(experiment: Experiment, runs: Sequence[Path], folds: int) 
             raise ExperimentError(
                 f"{fold}: no {LAST_CHECKPOINT}; delete the folder, run `cruor crossval` again"
             )
-    return [load_network(experiment, fold) for fold in places]
+    return [_network_of_fold(fold, experiment) for fold in places]
+
+
+def _network_of_fold(fold: Path, experiment: Experiment) -> SliceNetwork:
+    """A fold's network, by its own run's experiment, that takes the channels of the bundle's.
+
+    What lies beyond the windows it knows is clipped at theirs before a slice is made smaller in its training,
+    at the bundle's here: pixels half bone are brighter.
+    """
+    own = load_experiment(fold.parent / EXPERIMENT_FILE)
+    network = load_network(own, fold)
+    show_more_windows(network, own.input.windows_hu, experiment.input.windows_hu)
+    return network
 
 
 def check_measurable(scored: pd.DataFrame, run: Path) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 
+from cruor.preprocessing.channels import InputSettings
 from cruor.training.experiment import Experiment, ExperimentError, load_experiment
 from cruor.training.runs import EXPERIMENT_FILE, OUT_OF_FOLD, crossvalidation_files
 
@@ -18,7 +20,7 @@ def check_alike(experiment: Experiment, beside: Sequence[Path]) -> None:
     """Refuse runs whose networks do not read the same slices in the same way.
 
     Seed, training and augmentation may differ, and with the seed the folds: each network still says what it
-    says of patients that it never saw.
+    says of patients that it never saw. The others may know fewer windows than the first.
 
     Args:
         experiment: of the first run.
@@ -33,8 +35,9 @@ def check_alike(experiment: Experiment, beside: Sequence[Path]) -> None:
         if other.code in codes:
             raise ExperimentError(f"{run}: named twice; name each run once")
         codes.append(other.code)
+        seen = replace(other, input=_with_windows_of(experiment.input, other.input))
         for name in ("data", "input", "network"):
-            if getattr(other, name) != getattr(experiment, name):
+            if getattr(seen, name) != getattr(experiment, name):
                 raise ExperimentError(
                     f"{run}: `{name}` differs from that of {experiment.code!r}; runs are read together where "
                     "data, input and network are the same"
@@ -75,6 +78,13 @@ def held_out_slices(runs: Sequence[Path], file: str) -> pd.DataFrame:
             )
     told = [name for name in first.columns if name.startswith("logit_") or name == "blood_share"]
     return first.assign(**{name: sum(table[name] for table in tables) / len(tables) for name in told})
+
+
+def _with_windows_of(wider: InputSettings, narrower: InputSettings) -> InputSettings:
+    """The narrower with the wider's windows, where its own are among them and the first is the same."""
+    if narrower.windows_hu[0] == wider.windows_hu[0] and set(narrower.windows_hu) <= set(wider.windows_hu):
+        return replace(narrower, windows_hu=wider.windows_hu)
+    return narrower
 
 
 def _check_table(run: Path, file: str) -> None:

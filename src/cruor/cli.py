@@ -270,22 +270,22 @@ def crossval(
     from cruor.training.study_tables import study_tables
     from cruor.training.together import check_alike, check_cross_validated
 
+    console = Console()
+    # A log has no width of its own; what is broken up cannot be read.
+    wide = console if console.is_terminal else Console(width=220)
     try:
         check_alike(load_experiment(experiment), beside)
         check_cross_validated(than)
         out_of_fold = crossvalidate(experiment, runs)
-        tables = [crossval_table(out_of_fold.parent, beside, together)]
+        run = out_of_fold.parent
+        wide.print(crossval_table(run, beside, together))
         if than:
-            tables.append(difference_table([out_of_fold.parent, *beside], than, together))
+            wide.print(difference_table([run, *beside], than, together))
         if studies:
-            tables += study_tables(out_of_fold.parent, beside)
+            for table in study_tables(run, beside):
+                wide.print(table)
     except (ExperimentError, SplitError, OSError) as error:
         _stop(str(error))
-    console = Console()
-    # A log has no width of its own; what is broken up cannot be read.
-    wide = console if console.is_terminal else Console(width=220)
-    for table in tables:
-        wide.print(table)
     typer.echo(out_of_fold)
 
 

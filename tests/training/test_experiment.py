@@ -144,6 +144,21 @@ def test_what_is_not_text_is_an_error_that_names_the_file(tmp_path: Path) -> Non
         load_experiment(tmp_path / "experiment.yaml")
 
 
+def test_a_file_that_is_not_there_is_said_to_be_missing(tmp_path: Path) -> None:
+    with pytest.raises(
+        ExperimentError, match=r"nope\.yaml: cannot be read: No such file or directory; is it"
+    ):
+        load_experiment(tmp_path / "nope.yaml")
+
+
+def test_to_show_slices_as_pictures_where_nothing_is_hidden_by_it_is_refused(tmp_path: Path) -> None:
+    clipped = "augmentation: {clipped: 0.4}\n"
+    with pytest.raises(ExperimentError, match="clipped hides what lies beyond the first window"):
+        loaded(tmp_path, SMALLEST + clipped + "input: {windows_hu: [[0, 80]], crop: {size: 64}}\n")
+    two = "input: {windows_hu: [[0, 80], [0, 140]], crop: {size: 64}}\n"
+    assert loaded(tmp_path, SMALLEST + clipped + two).augmentation.clipped == 0.4
+
+
 def test_a_whole_number_is_good_where_a_share_is_wanted(tmp_path: Path) -> None:
     rate = loaded(tmp_path, SMALLEST + "training: {learning_rate: 1}\n").training.learning_rate
     assert isinstance(rate, float)

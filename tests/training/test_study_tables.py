@@ -79,7 +79,8 @@ class TestRules:
 
 class TestOtherSlices:
     def test_all_slices_are_what_the_cross_validation_says(self, run: Path) -> None:
-        count, _, error, moved = shown(other_slices_table(run))["all slices"]
+        count, _, error, moved, otherwise = shown(other_slices_table(run))["all slices"]
+        assert otherwise == f"0 of {STUDIES}"
         studies = cross_fitted_studies(made_up(), SLICE_THRESHOLD)
         assert (count, moved) == (str(SLICES), "0.000")
         assert value(error) == pytest.approx(
@@ -110,6 +111,21 @@ class TestOtherSlices:
         monkeypatch.setattr(study_tables, "OTHER_SLICES", first)
         rows = shown(other_slices_table(run))
         assert value(rows["the first alone"][1]) < 0.75 < value(rows["all slices"][1])
+
+    def test_studies_that_the_papers_rule_then_decides_otherwise_are_counted(
+        self, run: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        without_blood = {
+            "all slices": OTHER_SLICES["all slices"],
+            "those without": lambda study, chance: study[study["any"] == 0],
+        }
+        monkeypatch.setattr(study_tables, "OTHER_SLICES", without_blood)
+        suspected = study_tables._by_paper(cross_fitted_studies(made_up(), SLICE_THRESHOLD))
+        otherwise, _, of = shown(other_slices_table(run))["those without"][-1].split()
+        assert (
+            suspected.sum() - 5 < int(otherwise) <= suspected.sum()
+        )  # some have slices that look like blood
+        assert of == str(STUDIES)
 
 
 def test_the_head_learns_from_more_and_more_studies_up_to_all_of_the_other_folds(run: Path) -> None:

@@ -230,7 +230,11 @@ def load_experiment(path: Path) -> Experiment:
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except OSError as error:
+        raise ExperimentError(
+            f"{path}: cannot be read: {error.strerror}; is it an experiment, or of a run?"
+        ) from error
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
         raise ExperimentError(f"{path}: cannot be read as YAML: {error}") from error
     try:
         experiment = cast(Experiment, build_record(Experiment, content, str(path)))
@@ -293,6 +297,9 @@ def _check_input(experiment: Experiment, path: Path) -> None:
     ):
         if wrong:
             raise ExperimentError(f"{path}: input: {said}")
+    if experiment.augmentation.clipped and len(shown.windows_hu) == 1:
+        said = "clipped hides what lies beyond the first window, and there is no other; leave it out"
+        raise ExperimentError(f"{path}: augmentation: {said}")
 
 
 def save_experiment(experiment: Experiment, path: Path) -> None:

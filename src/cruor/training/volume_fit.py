@@ -19,12 +19,11 @@ def fit_volume(slices: pd.DataFrame) -> VolumeFit | None:
 
     Areas are compared as shares of each slice's box, on the slices whose drawing is known: boxes of a study
     are about as large and slices about as far apart, so that pixel size and spacing, which pictures lack,
-    nearly cancel out.
+    nearly cancel out. The range is of each study against the factor of the others, so that no study is
+    measured by its own.
 
     Args:
         slices: of held-out patients, with `blood_share` and `drawn_share` (`run.predict_slices`).
-
-    The range is of each study against the factor of the others, so that no study is measured by its own.
 
     Returns:
         None where the network's map is not blood, or fewer than FEWEST studies can be compared.

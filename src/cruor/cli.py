@@ -289,6 +289,41 @@ def crossval(
     typer.echo(out_of_fold)
 
 
+@app.command("learning-curve")
+def learning_curve(
+    crossvalidated: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN...", help="Cross-validated runs that differ in data: learned_share."),
+    ],
+    *,
+    out: Annotated[Path, typer.Option(help="Folder of learning_curve.csv and learning_curve.png.")],
+    reader: Annotated[
+        list[Path], typer.Option(help="Cross-validated run; bars are counted from the mean of those named.")
+    ] = [],  # noqa: B006 (typer reads it, nothing writes to it)
+    together: Annotated[list[str], typer.Option(help="Source; those named have a curve as one, too.")] = [],  # noqa: B006
+    bar: Annotated[
+        list[str], typer.Option(metavar="TEST=AUC", help="ROC-AUC asked for, as 'ct-ich slices=.97'.")
+    ] = [],  # noqa: B006
+) -> None:
+    """Show figures against the number of patients who taught, and how many more a bar would need."""
+    _need_training()
+    from rich.console import Console
+
+    from cruor.training.experiment import ExperimentError
+    from cruor.training.learning_curve import curve_table, learning_curves, read_bars, write_learning_curve
+
+    console = Console()
+    wide = console if console.is_terminal else Console(width=220)
+    _check_out(out)
+    try:
+        curves = learning_curves(crossvalidated, reader, together, read_bars(bar))
+        wide.print(curve_table(curves))
+        write_learning_curve(curves, out)
+    except (ExperimentError, OSError) as error:
+        _stop(str(error))
+    typer.echo(out)
+
+
 @app.command()
 def calibrate(
     prevalence: Annotated[

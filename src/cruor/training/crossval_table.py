@@ -23,6 +23,10 @@ from cruor.training.runs import LEFT_OUT, OUT_OF_FOLD
 from cruor.training.together import SLICE, held_out_slices
 
 ALL = "all"
+"""All sources as one."""
+
+BY_FOLDS = "out of fold"
+"""How slices were held out, in words; else `without` and the group of sources."""
 
 
 def crossval_table(run: Path, beside: Sequence[Path] = (), together: Sequence[str] = ()) -> Table:
@@ -42,8 +46,8 @@ def crossval_table(run: Path, beside: Sequence[Path] = (), together: Sequence[st
     table = Table("scored", "source", "slices (positive)", "patients", "slice ROC-AUC", box=None)
     for head in ("average precision", "studies (positive)", "study ROC-AUC"):
         table.add_column(head)
-    for how, slices in _scored([run, *beside]):
-        for source, part in _parts(slices, together):
+    for how, slices in scored_slices([run, *beside]):
+        for source, part in by_source(slices, together):
             table.add_row(how, source, *_figures(part))
     return table
 
@@ -69,19 +73,19 @@ def difference_table(
     table = Table("scored", "source", "slice ROC-AUC", "the other's", "difference", box=None)
     for head in ("study ROC-AUC", "the other's", "difference"):
         table.add_column(head)
-    others = dict(_scored(than))
-    for how, slices in _scored(runs):
+    others = dict(scored_slices(than))
+    for how, slices in scored_slices(runs):
         if how not in others:
             continue
         other = others[how].loc[slices.index]
-        for source, part in _parts(slices, together):
-            first, second = _cases(part), _cases(other.loc[part.index])
+        for source, part in by_source(slices, together):
+            first, second = cases_of(part), cases_of(other.loc[part.index])
             compared = [_compared(one, with_it, rounds) for one, with_it in zip(first, second, strict=True)]
             table.add_row(how, source, *(cell for cells in compared for cell in cells))
     return table
 
 
-def _parts(slices: pd.DataFrame, together: Sequence[str]) -> Iterator[tuple[str, pd.DataFrame]]:
+def by_source(slices: pd.DataFrame, together: Sequence[str]) -> Iterator[tuple[str, pd.DataFrame]]:
     """All slices where they are of several sources, those of each, and of the sources named as one."""
     sources = sorted(slices["source"].unique())
     for source in [*([ALL] if len(sources) > 1 else []), *sources]:
@@ -90,9 +94,17 @@ def _parts(slices: pd.DataFrame, together: Sequence[str]) -> Iterator[tuple[str,
         yield "+".join(together), slices[slices["source"].isin(together)]
 
 
-def _scored(runs: Sequence[Path]) -> Iterator[tuple[str, pd.DataFrame]]:
+def scored_slices(runs: Sequence[Path]) -> Iterator[tuple[str, pd.DataFrame]]:
+    """What runs together say of slices held out, calibrated by others: out of fold, then of sources left out.
+
+    Yields:
+        How the slices were held out, in words, and their table, by what tells a slice.
+
+    Raises:
+        ExperimentError: a run has no table, or one of other slices.
+    """
     out_of_fold = with_later_columns(held_out_slices(runs, OUT_OF_FOLD))
-    yield "out of fold", _by_slice(cross_fit(out_of_fold, runs[0].name).slices)
+    yield BY_FOLDS, _by_slice(cross_fit(out_of_fold, runs[0].name).slices)
     if (runs[0] / LEFT_OUT).exists():
         left_out = with_later_columns(held_out_slices(runs, LEFT_OUT))
         for group, held_out in left_out.groupby("left_out"):
@@ -105,7 +117,7 @@ def _by_slice(scored: pd.DataFrame) -> pd.DataFrame:
     return scored.set_axis(pd.MultiIndex.from_frame(scored[SLICE], names=[None, None]))
 
 
-def _cases(slices: pd.DataFrame) -> tuple[Cases, Cases]:
+def cases_of(slices: pd.DataFrame) -> tuple[Cases, Cases]:
     """Slices and studies with their probabilities."""
     return slice_cases(slices), study_cases(studies_of(slices, Settings().slice_threshold))
 
@@ -125,7 +137,7 @@ def _compared(first: Cases, second: Cases, rounds: int) -> tuple[str, ...]:
 
 def _figures(slices: pd.DataFrame) -> list[str]:
     settings = Settings()
-    by_slice, by_study = _cases(slices)
+    by_slice, by_study = cases_of(slices)
     return [
         f"{len(by_slice.labels)} ({by_slice.labels.sum()})",
         str(len(set(by_slice.patients))),

@@ -229,7 +229,14 @@ def test_reading_never_imports_torch_or_what_belongs_to_training(head, bundle):
 
 
 @pytest.mark.parametrize(
-    "arguments", [["train", "x.yaml"], ["crossval", "x.yaml"], ["export", "run", "out"], ["prepare", "rsna"]]
+    "arguments",
+    [
+        ["train", "x.yaml"],
+        ["crossval", "x.yaml"],
+        ["learning-curve", "run", "--out", "out"],
+        ["export", "run", "out"],
+        ["prepare", "rsna"],
+    ],
 )
 def test_training_without_its_extra_says_what_to_install(arguments, monkeypatch, tmp_path):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)

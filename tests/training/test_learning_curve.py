@@ -5,15 +5,16 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
 from cruor.bundle.manifest import OUTPUTS
+from cruor.cli import app
 from cruor.preprocessing.channels import InputSettings
 from cruor.preprocessing.crop import CropSettings
 from cruor.training.evaluation.metrics import Estimate
@@ -170,6 +171,23 @@ def test_runs_of_another_recipe_are_refused(make_run: MakeRun) -> None:
         learning_curves(runs, rounds=FEW)
 
 
+def test_runs_without_hemorrhage_make_no_curve(make_run: MakeRun) -> None:
+    runs = [make_run("third", 1 / 3, 1.0), make_run("all", 1.0, 2.0)]
+    for run in runs:
+        pd.read_parquet(run / OUT_OF_FOLD).assign(any=0.0).to_parquet(run / OUT_OF_FOLD)
+    with pytest.raises(ExperimentError, match="no source has slices with and without"):
+        learning_curves(runs, rounds=FEW)
+
+
+def test_a_perfect_reader_has_no_line_and_no_interval(make_run: MakeRun) -> None:
+    runs = [make_run("third", 1 / 3, 1.0), make_run("all", 1.0, 60.0)]
+    curve = by_name(learning_curves(runs, bars={"here slices": 0.97}, rounds=FEW))["here slices"]
+    assert curve.points[-1].area.value == 1
+    assert math.isnan(curve.points[-1].area.low)
+    assert math.isnan(curve.shrink.value)
+    assert times_text(curve.times) == "-"
+
+
 def test_a_folder_that_is_no_run_is_named(tmp_path: Path) -> None:
     with pytest.raises(ExperimentError, match=f"no {EXPERIMENT_FILE}; name folders"):
         learning_curves([tmp_path], rounds=FEW)
@@ -231,8 +249,24 @@ def test_the_table_shows_each_point_and_what_a_bar_needs(make_run: MakeRun) -> N
     assert times_text(curve.times) in shown
 
 
+def test_the_command_prints_the_curve_and_keeps_it(make_run: MakeRun, tmp_path: Path) -> None:
+    runs = [make_run("third", 1 / 3, 1.0), make_run("all", 1.0, 2.0)]
+    out = tmp_path / "out"
+    command = ["learning-curve", *map(str, runs), "--bar", "here slices=.97", "--out", str(out)]
+    told = CliRunner().invoke(app, command)
+    assert told.exit_code == 0, told.output
+    assert "there studies" in told.stdout
+    assert sorted(file.name for file in out.iterdir()) == [CURVE_TABLE, CURVE_PICTURE]
+
+
+def test_the_command_says_in_a_sentence_what_is_no_run(tmp_path: Path) -> None:
+    told = CliRunner().invoke(app, ["learning-curve", str(tmp_path / "none"), "--out", str(tmp_path / "out")])
+    assert told.exit_code == 2
+    assert "no experiment.yaml; name folders of cross-validated runs" in " ".join(told.stderr.split())
+
+
 def test_a_test_without_a_bar_needs_nothing(make_run: MakeRun) -> None:
     runs = [make_run("third", 1 / 3, 1.0), make_run("all", 1.0, 2.0)]
     for curve in learning_curves(runs, rounds=FEW):
         assert math.isnan(curve.times.value)
-        assert replace(curve).times.reason == "no bar"
+        assert curve.times.reason == "no bar"

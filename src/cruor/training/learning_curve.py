@@ -7,6 +7,7 @@ logarithmic axes, 1 - ROC-AUC against patients is near a straight line. How stee
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,7 +24,7 @@ from rich.table import Table
 from cruor.training.crossval_table import BY_FOLDS, by_source, cases_of, scored_slices
 from cruor.training.evaluation.curves import COLOURS, FAINT, STYLE
 from cruor.training.evaluation.figures import Cases
-from cruor.training.evaluation.metrics import ROUNDS, Estimate, patient_draws, roc_auc, undefined
+from cruor.training.evaluation.metrics import ROUNDS, Estimate, patient_draws, roc_auc, undefined, with_width
 from cruor.training.evaluation.tables import RESEARCH_ONLY, cell_text
 from cruor.training.experiment import Experiment, ExperimentError, load_experiment
 from cruor.training.runs import EXPERIMENT_FILE, OUT_OF_FOLD
@@ -38,6 +39,9 @@ STEP = 3
 """A curve is told by what so many times the patients make of the error."""
 
 PANELS_ACROSS = 4
+
+TITLE_WIDTH = 40
+"""Characters that fit above a panel."""
 
 READ_TOGETHER = "runs read together"
 
@@ -122,7 +126,7 @@ def learning_curves(
 
     Raises:
         ExperimentError: a run is not finished, of other slices or another recipe; all learned from one share;
-            or a bar is of no test.
+            nothing has cases of both kinds; or a bar is of no test.
     """
     experiments = _experiments(runs)
     check_cross_validated([*runs, *reader])
@@ -131,6 +135,8 @@ def learning_curves(
     tested = [dict(_cases([run], together)) for run in runs]
     by_reader = dict(_cases(reader, together)) if reader else {}
     tests = [test for test in tested[0] if all(_is_scored(cases.get(test)) for cases in tested)]
+    if not tests:
+        raise ExperimentError(f"{runs[0]}: no source has slices with and without hemorrhage in every run")
     names = [test.name for test in tests]
     for name in bars or {}:
         if name not in names:
@@ -302,11 +308,11 @@ def _curve(test: Test, patients: Sequence[int], drawn: _Drawn, bar: float) -> Le
         test=test,
         cases=len(drawn.cases.labels),
         positive=int(drawn.cases.labels.sum()),
-        points=tuple(Point(patients[place], _estimate(drawn.runs[place])) for place in order),
+        points=tuple(Point(patients[place], with_width(_estimate(drawn.runs[place]))) for place in order),
         level=float(level[0]),
         slope=float(slope[0]),
         shrink=_estimate(STEP**slope),
-        reader=_estimate(drawn.reader),
+        reader=with_width(_estimate(drawn.reader)),
         bar=bar,
         times=undefined("no bar") if math.isnan(bar) else _estimate(np.where(np.isnan(slope), np.nan, times)),
     )
@@ -370,7 +376,7 @@ def _draw_curve(axes: Axes, curve: LearningCurve) -> None:
         axes.axhline(curve.bar, color=asked, linewidth=0.9, linestyle=":")
         axes.text(patients[0], curve.bar, f"asked for: {curve.bar:g}", color=asked, fontsize=7.5, va="bottom")
     axes.set(xscale="log", ylim=(None, 1.005))
-    axes.set_title(curve.test.name.replace(" without ", "\nwithout "), fontsize=9)
+    axes.set_title(textwrap.fill(curve.test.name, TITLE_WIDTH, break_on_hyphens=False), fontsize=8.5)
     axes.set_xticks(patients, [f"{one:g}" for one in patients])
     axes.xaxis.set_minor_locator(NullLocator())
     axes.grid(color="#edf0f3", linewidth=0.8)

@@ -297,12 +297,12 @@ def learning_curve(
     ],
     *,
     out: Annotated[Path, typer.Option(help="Folder of learning_curve.csv and learning_curve.png.")],
-    reader: Annotated[
+    ensemble: Annotated[
         list[Path], typer.Option(help="Cross-validated run; bars are counted from the mean of those named.")
     ] = [],  # noqa: B006 (typer reads it, nothing writes to it)
     together: Annotated[list[str], typer.Option(help="Source; those named have a curve as one, too.")] = [],  # noqa: B006
     bar: Annotated[
-        list[str], typer.Option(metavar="TEST=AUC", help="ROC-AUC asked for, as 'ct-ich slices=.97'.")
+        list[str], typer.Option(metavar="CURVE=AUC", help="ROC-AUC asked for, as 'ct-ich slices=.97'.")
     ] = [],  # noqa: B006
 ) -> None:
     """Show figures against the number of patients who taught, and how many more a bar would need."""
@@ -316,7 +316,7 @@ def learning_curve(
     wide = console if console.is_terminal else Console(width=220)
     _check_out(out)
     try:
-        curves = learning_curves(crossvalidated, reader, together, read_bars(bar))
+        curves = learning_curves(crossvalidated, ensemble, together, read_bars(bar))
         wide.print(curve_table(curves))
         write_learning_curve(curves, out)
     except (ExperimentError, OSError) as error:

@@ -94,6 +94,11 @@ def by_source(slices: pd.DataFrame, together: Sequence[str]) -> Iterator[tuple[s
         yield "+".join(together), slices[slices["source"].isin(together)]
 
 
+def without(group: str) -> str:
+    """How slices of a group of sources (`data: leave_out`, joined by +) were held out, in words."""
+    return f"without {group}"
+
+
 def scored_slices(runs: Sequence[Path]) -> Iterator[tuple[str, pd.DataFrame]]:
     """What runs together say of slices held out, calibrated by others: out of fold, then of sources left out.
 
@@ -109,7 +114,7 @@ def scored_slices(runs: Sequence[Path]) -> Iterator[tuple[str, pd.DataFrame]]:
         left_out = with_later_columns(held_out_slices(runs, LEFT_OUT))
         for group, held_out in left_out.groupby("left_out"):
             others = out_of_fold[~out_of_fold["source"].isin(held_out["source"].unique())]
-            yield f"without {group}", _by_slice(calibrated_by(others, held_out))
+            yield without(str(group)), _by_slice(calibrated_by(others, held_out))
 
 
 def _by_slice(scored: pd.DataFrame) -> pd.DataFrame:

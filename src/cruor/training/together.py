@@ -43,7 +43,7 @@ def check_alike(experiment: Experiment, beside: Sequence[Path]) -> None:
                     "data, input and network are the same"
                 )
         for file in crossvalidation_files(experiment):
-            _check_table(run, file)
+            check_table(run, file)
 
 
 def check_cross_validated(runs: Sequence[Path]) -> None:
@@ -53,7 +53,17 @@ def check_cross_validated(runs: Sequence[Path]) -> None:
         ExperimentError: naming the first of them.
     """
     for run in runs:
-        _check_table(run, OUT_OF_FOLD)
+        check_table(run, OUT_OF_FOLD)
+
+
+def check_table(run: Path, file: str) -> None:
+    """Refuse a run without a table of slices held out.
+
+    Raises:
+        ExperimentError: naming run and table.
+    """
+    if not (run / file).exists():
+        raise ExperimentError(f"{run}: no {file}; run `cruor crossval` on the experiment first")
 
 
 def held_out_slices(runs: Sequence[Path], file: str) -> pd.DataFrame:
@@ -67,8 +77,8 @@ def held_out_slices(runs: Sequence[Path], file: str) -> pd.DataFrame:
         ExperimentError: a run has no such table, or one of other slices.
     """
     for run in runs:
-        _check_table(run, file)
-    tables = [pd.read_parquet(run / file) for run in runs]
+        check_table(run, file)
+    tables = [_read(run / file) for run in runs]
     first = tables[0]
     for run, table in zip(runs, tables, strict=True):
         if not table[SLICE].equals(first[SLICE]):
@@ -87,6 +97,8 @@ def _with_windows_of(wider: InputSettings, narrower: InputSettings) -> InputSett
     return narrower
 
 
-def _check_table(run: Path, file: str) -> None:
-    if not (run / file).exists():
-        raise ExperimentError(f"{run}: no {file}; run `cruor crossval` on the experiment first")
+def _read(file: Path) -> pd.DataFrame:
+    try:
+        return pd.read_parquet(file)
+    except (OSError, ValueError) as error:  # what is no Parquet is a ValueError
+        raise ExperimentError(f"{file}: cannot be read ({error}); run `cruor crossval` again") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -106,7 +107,7 @@ def bootstrap(
     if len(labels) == 0:
         return undefined("no cases")
     draws = [metric(labels, scores, weights) for weights in patient_draws(patients, rounds, seed)]
-    return _percentiles(value_of(metric, labels, scores), np.concatenate(draws))
+    return percentiles(value_of(metric, labels, scores), np.concatenate(draws))
 
 
 def bootstrap_difference(
@@ -127,7 +128,7 @@ def bootstrap_difference(
         for weights in patient_draws(patients, rounds, seed)
     ]
     value = value_of(metric, labels, first) - value_of(metric, labels, second)
-    return _percentiles(value, np.concatenate(draws))
+    return percentiles(value, np.concatenate(draws))
 
 
 def with_width(estimate: Estimate) -> Estimate:
@@ -186,9 +187,18 @@ def _divided(above: NDArray[np.float64], below: NDArray[np.float64]) -> NDArray[
     return share
 
 
-def _percentiles(value: float, draws: NDArray[np.float64]) -> Estimate:
+def percentiles(
+    value: float, draws: NDArray[np.float64], method: Literal["linear", "inverted_cdf"] = "linear"
+) -> Estimate:
+    """A value with the 95 % interval of its draws; those that are NaN do not count.
+
+    Args:
+        value: of all cases.
+        draws: (draws,).
+        method: of numpy's percentile; `inverted_cdf` takes values that were drawn, which may be infinite.
+    """
     counted = draws[~np.isnan(draws)]
     if math.isnan(value) or len(counted) == 0:
         return undefined("a class is missing, or nothing is called")
-    low, high = np.percentile(counted, [2.5, 97.5])
+    low, high = np.percentile(counted, [2.5, 97.5], method=method)
     return Estimate(value, float(low), float(high))

@@ -63,7 +63,21 @@ def test_sources_named_together_have_a_row_as_one(run: Path) -> None:
 
 
 def test_sources_together_have_no_row_where_one_of_them_was_not_scored(run: Path) -> None:
-    assert len(shown(run, together=("here", "nowhere"))) == len(shown(run))
+    slices = table()
+    slices[slices["source"] == "there"].assign(left_out="there").to_parquet(run / LEFT_OUT)
+    rows = [row[:2] for row in shown(run, together=("here", "there"))]
+    assert ["out of fold", "here+there"] in rows
+    assert ["without there", "here+there"] not in rows
+
+
+def test_a_source_of_no_slice_cannot_be_read_together(run: Path) -> None:
+    with pytest.raises(ExperimentError, match="--together nowhere: no such source; there are: here, there"):
+        crossval_table(run, together=("here", "nowhere"))
+
+
+def test_one_source_alone_cannot_be_read_together(run: Path) -> None:
+    with pytest.raises(ExperimentError, match="--together here: one alone"):
+        crossval_table(run, together=("here",))
 
 
 def test_figures_have_their_intervals(run: Path) -> None:

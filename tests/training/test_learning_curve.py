@@ -277,6 +277,19 @@ def test_a_bar_of_no_test_is_refused_with_what_there_is(make_run: MakeRun) -> No
         learning_curves(runs, bars={"elsewhere slices": 0.9}, rounds=FEW)
 
 
+def test_a_source_of_no_slice_is_refused_with_what_there_is(make_run: MakeRun) -> None:
+    runs = [make_run("third", 1 / 3, 1.0), make_run("all", 1.0, 2.0)]
+    with pytest.raises(ExperimentError, match="nowhere: no such source; there are: here, there"):
+        learning_curves(runs, together=("here", "nowhere"), rounds=FEW)
+
+
+def test_curves_with_a_bar_come_first_in_the_order_of_the_bars(make_run: MakeRun) -> None:
+    runs = [make_run("third", 1 / 3, 1.0), make_run("all", 1.0, 2.0)]
+    bars = {"there studies": 0.9, "here slices": 0.97}
+    names = [curve.scored.name for curve in learning_curves(runs, bars=bars, rounds=FEW)]
+    assert names[:3] == ["there studies", "here slices", "all slices"]
+
+
 def test_bars_are_read_by_test() -> None:
     assert read_bars(["ct-ich slices=.97", "ct-ich studies without ct-ich=0.96"]) == {
         "ct-ich slices": 0.97,

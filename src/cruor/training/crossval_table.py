@@ -19,6 +19,7 @@ from cruor.training.evaluation.figures import (
 from cruor.training.evaluation.metrics import ROUNDS, bootstrap, bootstrap_difference, roc_auc, with_width
 from cruor.training.evaluation.predictions import calibrated_by, cross_fit, studies_of, with_later_columns
 from cruor.training.evaluation.tables import cell_text
+from cruor.training.experiment import ExperimentError
 from cruor.training.runs import LEFT_OUT, OUT_OF_FOLD
 from cruor.training.together import SLICE, held_out_slices
 
@@ -43,6 +44,7 @@ def crossval_table(run: Path, beside: Sequence[Path] = (), together: Sequence[st
     Raises:
         ExperimentError: a run has no table, or one of other slices.
     """
+    check_together([run, *beside], together)
     table = Table("scored", "source", "slices (positive)", "patients", "slice ROC-AUC", box=None)
     for head in ("average precision", "studies (positive)", "study ROC-AUC"):
         table.add_column(head)
@@ -83,6 +85,22 @@ def difference_table(
             compared = [_compared(one, with_it, rounds) for one, with_it in zip(first, second, strict=True)]
             table.add_row(how, source, *(cell for cells in compared for cell in cells))
     return table
+
+
+def check_together(runs: Sequence[Path], together: Sequence[str]) -> None:
+    """Refuse sources that cannot be read as one.
+
+    Raises:
+        ExperimentError: one alone is named, or one that no run scored.
+    """
+    known = sorted(held_out_slices(runs, OUT_OF_FOLD)["source"].unique())
+    if len(together) == 1:
+        raise ExperimentError(
+            f"--together {together[0]}: one alone; name each of the sources, of {', '.join(known)}"
+        )
+    for source in together:
+        if source not in known:
+            raise ExperimentError(f"--together {source}: no such source; there are: {', '.join(known)}")
 
 
 def by_source(slices: pd.DataFrame, together: Sequence[str]) -> Iterator[tuple[str, pd.DataFrame]]:

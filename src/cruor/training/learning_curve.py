@@ -1,7 +1,8 @@
 """The learning curve: figures against the number of patients who taught, and how many a bar would need.
 
-The error of learning machines falls about as a power of the number of examples (Hestness 2017): with two
-logarithmic axes, 1 - ROC-AUC against patients is near a straight line. How steep it is, is measured.
+The error of learning machines falls about as a power of the number of examples (Hestness 2017,
+arXiv:1712.00409): with two logarithmic axes, 1 - ROC-AUC against patients is near a straight line. How
+steep it is, is measured.
 """
 
 from __future__ import annotations
@@ -21,7 +22,14 @@ from matplotlib.ticker import NullLocator
 from numpy.typing import NDArray
 from rich.table import Table
 
-from cruor.training.crossval_table import BY_FOLDS, by_source, cases_of, scored_slices, without
+from cruor.training.crossval_table import (
+    BY_FOLDS,
+    by_source,
+    cases_of,
+    check_together,
+    scored_slices,
+    without,
+)
 from cruor.training.evaluation.curves import COLOURS, FAINT, STYLE
 from cruor.training.evaluation.figures import Cases
 from cruor.training.evaluation.metrics import (
@@ -49,13 +57,22 @@ STEP = 3
 MOST_TIMES = 1000
 """Times the patients there are; more is told as "over 1000"."""
 
+MANY = 1e300
+"""A line that falls ever so slowly needs many, not endless times the patients."""
+
 PANELS_ACROSS = 3
 
-TITLE_WIDTH = 40
+TITLE_WIDTH = 44
 """Characters that fit above a panel."""
 
-TICKS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
-"""ROC-AUC that are named at the side."""
+TICKS = (0.99, 0.98, 0.97, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5)
+"""ROC-AUC that are named at the side, where there is room."""
+
+ROOM = 0.07
+"""Share of an axis between two names at its side."""
+
+BESIDE = 1.09
+"""Runs taught by as many patients are drawn beside each other: so many times further right."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +140,7 @@ def learning_curves(
     bars: Mapping[str, float] | None = None,
     rounds: int = ROUNDS,
 ) -> list[LearningCurve]:
-    """The curve of each source that every run scored, by slices and by studies.
+    """The curve of each source that every run scored, by slices and by studies; those with a bar first.
 
     Args:
         runs: cross-validated folders that differ in `data: learned_share`, epochs and seed alone.
@@ -136,14 +153,18 @@ def learning_curves(
 
     Raises:
         ExperimentError: a run is named twice, not finished, of other slices or of another recipe; all were
-            taught by as many patients; nothing has cases of both kinds; or a bar is of no curve.
+            taught by as many patients; nothing has cases of both kinds; or a bar or a source is of
+            none.
     """
     experiments = _experiments(runs, ensemble)
+    check_together(runs, together)
     taught = [_taught(run, one) for run, one in zip(runs, experiments, strict=True)]
     cases = [dict(_cases([run], together)) for run in runs]
     of_ensemble = [dict(_cases(ensemble, together))] if ensemble else []
     known = [one for one in cases[0] if all(_has_both_kinds(by.get(one)) for by in [*cases, *of_ensemble])]
     _check_names(known, bars or {}, runs)
+    asked = list(bars or {})
+    known.sort(key=lambda one: asked.index(one.name) if one.name in asked else len(asked))
     curves = []
     for scored in known:
         patients = [counts[scored.held_out] for counts in taught]
@@ -391,7 +412,7 @@ def _times(error: NDArray[np.float64], slope: NDArray[np.float64], bar: float) -
     """How many times the patients bring an error to a bar, (draws,)."""
     reached = error <= 1 - bar
     with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
-        times = np.exp(np.log(error / (1 - bar)) / -slope)
+        times = np.minimum(np.exp(np.log(error / (1 - bar)) / -slope), MANY)
     without_gain = np.where(reached, 1.0, np.where(np.isnan(slope), np.nan, np.inf))
     return np.where(slope < 0, times, without_gain)
 
@@ -431,7 +452,7 @@ def _draw(curves: Sequence[LearningCurve], file: Path) -> None:
         figure = Figure(figsize=(3.6 * across, 2.8 * down + 0.6), layout="constrained")
         for place, curve in enumerate(shown, start=1):
             _draw_curve(figure.add_subplot(down, across, place), curve)
-        figure.supxlabel(f"patients who taught, of all sources\n{words}", fontsize=8.5)
+        figure.supxlabel(f"patients who taught\n{words}", fontsize=8.5)
         figure.supylabel("ROC-AUC (its error on a logarithmic scale)", fontsize=8.5)
         figure.suptitle(RESEARCH_ONLY, fontsize=7, color=FAINT)
         figure.savefig(file, dpi=130, facecolor="white")
@@ -440,35 +461,42 @@ def _draw(curves: Sequence[LearningCurve], file: Path) -> None:
 def _draw_curve(axes: Axes, curve: LearningCurve) -> None:
     """1 - ROC-AUC downwards, both axes logarithmic: the line is straight."""
     colour, asked = COLOURS[1], COLOURS[0]
-    patients = np.array([point.patients for point in curve.points], dtype=np.float64)
-    error = np.array([1 - point.area.value for point in curve.points])
-    ends = np.array([[1 - point.area.high, 1 - point.area.low] for point in curve.points])
-    known = ~np.isnan(ends[:, 0])
-    axes.vlines(
-        patients[known], np.maximum(ends[known, 0], 1e-3), ends[known, 1], color=colour, linewidth=0.9
-    )
-    axes.plot(patients, np.maximum(error, 1e-3), "o", markersize=4, color=colour)
-    measured = np.array([patients[0], patients[-1]])
-    axes.plot(measured, 1 - curve.line(measured), color=colour, linewidth=1.3)
-    beyond = np.array([1, STEP**2]) * patients[-1]
-    axes.plot(beyond, 1 - curve.line(beyond), color=colour, linewidth=1.0, linestyle="--")
+    least = 0.5 / (curve.positive * (curve.cases - curve.positive))
+    taught = [point.patients for point in curve.points]
+    for place, point in enumerate(curve.points):
+        across = point.patients * BESIDE ** taught[:place].count(point.patients)
+        if not math.isnan(point.area.low):
+            ends = max(1 - point.area.high, least), max(1 - point.area.low, least)
+            axes.vlines(across, *ends, color=colour, linewidth=0.9)
+        axes.plot(across, max(1 - point.area.value, least), "o", markersize=4, color=colour)
+    most = taught[-1]
+    for ends, style in (((taught[0], most), "-"), ((most, STEP**2 * most), "--")):
+        along = np.array(ends, dtype=np.float64)
+        axes.plot(along, 1 - curve.line(along), color=colour, linewidth=1.2, linestyle=style)
     if not math.isnan(curve.ensemble.value):
-        star = max(1 - curve.ensemble.value, 1e-3)
-        axes.plot(patients[-1] * 1.12, star, marker="*", markersize=8, color=colour)
+        star = most * BESIDE ** taught.count(most)
+        axes.plot(star, max(1 - curve.ensemble.value, least), marker="*", markersize=8, color=colour)
     if not math.isnan(curve.bar):
         axes.axhline(1 - curve.bar, color=asked, linewidth=0.9, linestyle=":")
         axes.text(
-            patients[0], 1 - curve.bar, f"asked for: {curve.bar:g}", color=asked, fontsize=7.5, va="bottom"
+            taught[0], 1 - curve.bar, f"asked for: {curve.bar:g}", color=asked, fontsize=7.5, va="bottom"
         )
     axes.set(xscale="log", yscale="log")
     axes.invert_yaxis()
     title = textwrap.fill(curve.scored.name, TITLE_WIDTH, break_on_hyphens=False)
-    axes.set_title(f"{title}: {curve.cases} ({curve.positive} positive)", fontsize=8)
-    marks = sorted({*patients, STEP * patients[-1], STEP**2 * patients[-1]})
-    axes.set_xticks(marks, [f"{one:.0f}" for one in marks], fontsize=7.5)
-    low, high = sorted(axes.get_ylim())
-    ticks = [one for one in TICKS if low <= 1 - one <= high]
-    axes.set_yticks([1 - one for one in ticks], [f"{one:g}" for one in ticks], fontsize=7.5)
+    axes.set_title(f"{title}\n{curve.cases} ({curve.positive} positive)", fontsize=7.5)
+    _name_ticks(axes, sorted({*taught, STEP * most, STEP**2 * most}))
+
+
+def _name_ticks(axes: Axes, patients: Sequence[int]) -> None:
+    axes.set_xticks(patients, [str(one) for one in patients], fontsize=7.5)
+    low, high = sorted(np.log(axes.get_ylim()))
+    named: list[float] = []
+    for tick in TICKS:
+        height = math.log(1 - tick)
+        if low <= height <= high and all(abs(height - one) > ROOM * (high - low) for one in named):
+            named.append(height)
+    axes.set_yticks(np.exp(named), [f"{1 - math.exp(one):.2f}" for one in named], fontsize=7.5)
     axes.xaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_minor_locator(NullLocator())
     axes.grid(color="#edf0f3", linewidth=0.8)

@@ -24,6 +24,7 @@ import typer
 from cruor import __version__
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.progress import Progress, TaskID
 
     from cruor.bundle.model import Bundle
@@ -261,21 +262,20 @@ def crossval(
 ) -> None:
     """Train a network a fold, by patient, and without each source left out; print how each reads the rest."""
     _need_training()
-    from rich.console import Console
-
     from cruor.training.crossval import crossvalidate
-    from cruor.training.crossval_table import crossval_table, difference_table
+    from cruor.training.crossval_table import check_together, crossval_table, difference_table
+    from cruor.training.data import sources_of
     from cruor.training.experiment import ExperimentError, load_experiment
     from cruor.training.splits import SplitError
     from cruor.training.study_tables import study_tables
     from cruor.training.together import check_alike, check_cross_validated
 
-    console = Console()
-    # A log has no width of its own; what is broken up cannot be read.
-    wide = console if console.is_terminal else Console(width=220)
+    wide = _wide_console()
     try:
-        check_alike(load_experiment(experiment), beside)
+        settings = load_experiment(experiment)
+        check_alike(settings, beside)
         check_cross_validated(than)
+        check_together(sources_of(settings.data), together)
         out_of_fold = crossvalidate(experiment, runs)
         run = out_of_fold.parent
         wide.print(crossval_table(run, beside, together))
@@ -307,13 +307,10 @@ def learning_curve(
 ) -> None:
     """Show figures against the number of patients who taught, and how many more a bar would need."""
     _need_training()
-    from rich.console import Console
-
     from cruor.training.experiment import ExperimentError
     from cruor.training.learning_curve import curve_table, learning_curves, read_bars, write_learning_curve
 
-    console = Console()
-    wide = console if console.is_terminal else Console(width=220)
+    wide = _wide_console()
     _check_out(out)
     try:
         curves = learning_curves(crossvalidated, ensemble, together, read_bars(bar))
@@ -356,8 +353,6 @@ def list_runs(
 ) -> None:
     """List runs, or compare those that are named: what they are, how far they are, what came of them."""
     _need_training()
-    from rich.console import Console
-
     from cruor.training.runs import find_runs, named_runs, runs_json
     from cruor.training.runs_table import comparison, runs_table
 
@@ -371,9 +366,7 @@ def list_runs(
     if as_json:
         typer.echo(runs_json(chosen, foreign, damaged))
     else:
-        console = Console(stderr=False)
-        console = console if console.is_terminal else Console(width=120)
-        console.print(comparison(chosen) if codes else runs_table(chosen))
+        _wide_console().print(comparison(chosen) if codes else runs_table(chosen))
         if foreign and not codes:
             _say(f"no runs: {', '.join(foreign)}")
         for sentence in damaged:
@@ -652,6 +645,14 @@ def _nothing_found(paths: list[Path], found: Found) -> str:
         return f"{sentence}: there are no files; name the folder that holds the study"
     first = found.put_aside[0]
     return f"{sentence}; files found: {len(found.put_aside)}, the first: {first.name}: {first.why}"
+
+
+def _wide_console() -> Console:
+    """For tables on stdout. A log has no width of its own, and what is broken up cannot be read."""
+    from rich.console import Console
+
+    console = Console()
+    return console if console.is_terminal else Console(width=220)
 
 
 def _progress() -> Progress:

@@ -34,6 +34,21 @@ class BundleError(Exception):
 
 
 @dataclass(frozen=True)
+class MapContext:
+    """How the maps of neighbours enter a slice's logit of `any` (`reader.along_scan.context_of_maps`).
+
+    Attributes:
+        reach_mm: maps of slices about so near are averaged, cell by cell.
+        hottest_share: of a map's cells, the hottest: the logit is pooled from their mean.
+        logit_share: of that mean in the logit.
+    """
+
+    reach_mm: float
+    hottest_share: float
+    logit_share: float
+
+
+@dataclass(frozen=True)
 class SliceCalibration:
     """Slice probability of output c is sigmoid(slope[c] * logit[c] + intercept[c]); one value an output.
 
@@ -41,11 +56,13 @@ class SliceCalibration:
         slope, intercept: one value an output.
         reach_mm: before that, logits are averaged with those of slices about so near
             (`reader.along_scan.average_along_scan`); 0: each slice stands for itself.
+        maps: what the maps of neighbours add before that; None: nothing.
     """
 
     slope: tuple[float, ...]
     intercept: tuple[float, ...]
     reach_mm: float = 0.0
+    maps: MapContext | None = None
 
 
 @dataclass(frozen=True)
@@ -196,7 +213,7 @@ class Manifest:
         terms: what the weights may be used for.
         untried: what the model has not been tried on.
         map_kind: what the map is: Grad-CAM, up to a constant, or the probability of blood by cell, from which
-            half of the slice's logit is pooled.
+            most of the slice's logit is pooled.
         volume: None where the map tells none.
         usual: what studies of the training look like; a study outside says so.
     """
@@ -263,6 +280,7 @@ def _senseless(manifest: Manifest) -> dict[str, bool]:
         "map_kind": manifest.map_kind == "blood" and manifest.map_scale == 0,
         "volume": volume is not None and not (manifest.map_kind == "blood" and _makes_sense(volume)),
         "calibration.reach_mm": not 0 <= manifest.calibration.reach_mm < GREATEST,
+        "calibration.maps": not _context_makes_sense(manifest),
         "terms": not manifest.terms,
         "network.members": not 1 <= manifest.network.members <= MOST_MEMBERS,
         "input.crop.margin": not 0 <= settings.crop.margin <= 1,
@@ -281,6 +299,18 @@ def _senseless(manifest: Manifest) -> dict[str, bool]:
         "rules.operating_point.threshold": not 0 < rules.operating_point.threshold < 1,
         "rules.other_points": not all(0 < point.threshold < 1 for point in rules.other_points),
     }
+
+
+def _context_makes_sense(manifest: Manifest) -> bool:
+    context = manifest.calibration.maps
+    if context is None:
+        return True
+    shares = (context.hottest_share, context.logit_share)
+    return (
+        manifest.map_kind == "blood"
+        and 0 <= context.reach_mm < GREATEST
+        and all(0 < share <= 1 for share in shares)
+    )
 
 
 def _makes_sense(volume: VolumeFit) -> bool:

@@ -21,7 +21,7 @@ from cruor.dicom.instances import Frame, Series, Study, UnreadableError
 from cruor.dicom.pixels import read_hu
 from cruor.preprocessing.channels import InputSettings, crop_head, to_channels
 from cruor.preprocessing.crop import Box
-from cruor.reader.along_scan import average_along_scan
+from cruor.reader.along_scan import logits_along_scan
 from cruor.reader.results import NO_MAPS, UNPLACED, Decision, SliceResult, Status, StudyResult
 from cruor.reader.rules import PROBABILITY, explain, is_suspected
 from cruor.reader.study_head import study_probability
@@ -299,7 +299,8 @@ def _with_neighbours(seen: list[_Seen], series: Series, bundle: Bundle) -> list[
     logits = np.stack([one.logits for one in seen]).astype(np.float64)
     if series.spacing_mm is not None:
         positions = np.array([one.position_mm for one in seen])
-        logits = average_along_scan(logits, positions, bundle.manifest.calibration.reach_mm)
+        maps = np.stack([one.map for one in seen]) if bundle.has_maps else None
+        logits = logits_along_scan(logits, maps, positions, bundle.manifest.calibration)
     calibrated = bundle.slice_probabilities(logits)
     if not np.isfinite(calibrated).all():
         raise NoNumberError

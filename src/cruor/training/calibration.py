@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
-from cruor.bundle.manifest import OperatingPoint, SliceCalibration, StudyHead
-from cruor.reader.along_scan import average_along_scan
+from cruor.bundle.manifest import MapContext, OperatingPoint, SliceCalibration, StudyHead
+from cruor.reader.along_scan import logits_along_scan
 from cruor.reader.study_head import study_features, study_probability
+from cruor.training.map_column import MAP_COLUMN, unpack_maps
+from cruor.training.networks.blood_map import HOTTEST_SHARE, MAP_SHARE
 from cruor.training.prepare.store import LABELS
 
 FEATURES = ("highest",)
@@ -23,6 +26,9 @@ FEWEST_OF_A_CLASS = 15
 
 REACH_MM = 4.0
 """How near slices are whose logits are averaged; see docs/reader.md for what was tried."""
+
+MAP_REACH_MM = 4.0
+"""How near slices are whose maps are averaged; the same."""
 
 FEWEST_STUDIES = 5
 """With fewer complete studies of either class no study head is fitted: PLAIN_HEAD is taken."""
@@ -46,8 +52,8 @@ def fit_slice_calibration(out_of_fold: pd.DataFrame) -> SliceCalibration:
     slices with hemorrhage as without (section 2.3).
     """
     slopes, intercepts = [], []
-    reach_mm = REACH_MM if _placed(out_of_fold).any() else 0.0
-    averaged = averaged_logits(out_of_fold, reach_mm)
+    along_scan = _reach(out_of_fold)
+    averaged = averaged_logits(out_of_fold, along_scan)
     for place, label in enumerate(outputs_of(out_of_fold)):
         known = out_of_fold[label].notna().to_numpy()
         target, logit = out_of_fold.loc[known, label].to_numpy() == 1, averaged[known, place, None]
@@ -58,10 +64,18 @@ def fit_slice_calibration(out_of_fold: pd.DataFrame) -> SliceCalibration:
         fitted = LogisticRegression(C=100.0, class_weight="balanced").fit(logit, target)
         slopes.append(float(fitted.coef_[0, 0]))
         intercepts.append(float(fitted.intercept_[0]))
-    return SliceCalibration(tuple(slopes), tuple(intercepts), reach_mm)
+    return replace(along_scan, slope=tuple(slopes), intercept=tuple(intercepts))
 
 
-def averaged_logits(slices: pd.DataFrame, reach_mm: float) -> NDArray[np.float64]:
+def _reach(out_of_fold: pd.DataFrame) -> SliceCalibration:
+    """How far neighbours are asked, with no slopes yet: nowhere where no place is known."""
+    if not _placed(out_of_fold).any():
+        return SliceCalibration((), ())
+    context = MapContext(MAP_REACH_MM, HOTTEST_SHARE, MAP_SHARE) if MAP_COLUMN in out_of_fold else None
+    return SliceCalibration((), (), REACH_MM, context)
+
+
+def averaged_logits(slices: pd.DataFrame, calibration: SliceCalibration) -> NDArray[np.float64]:
     """Logits as the reader makes them before calibration, (slices, outputs), in the order of the rows.
 
     Slices of complete series are averaged with their neighbours; others, and those whose place is not known,
@@ -73,7 +87,8 @@ def averaged_logits(slices: pd.DataFrame, reach_mm: float) -> NDArray[np.float64
     for _, study in numbered[_placed(slices)].groupby(["source", "study_instance_uid"]):
         rows = study["row_number"].to_numpy()
         positions = study["position_mm"].to_numpy(dtype=np.float64)
-        averaged[rows] = average_along_scan(logits[rows], positions, reach_mm)
+        maps = unpack_maps(study[MAP_COLUMN]) if MAP_COLUMN in study else None
+        averaged[rows] = logits_along_scan(logits[rows], maps, positions, calibration)
     return averaged
 
 
@@ -220,7 +235,7 @@ def cross_fitted_logits(out_of_fold: pd.DataFrame) -> NDArray[np.float64]:
 
 def all_calibrated_logits(slices: pd.DataFrame, calibration: SliceCalibration) -> NDArray[np.float64]:
     """Calibrated logits of each output, (slices, outputs)."""
-    averaged = averaged_logits(slices, calibration.reach_mm)
+    averaged = averaged_logits(slices, calibration)
     return np.asarray(averaged * np.asarray(calibration.slope) + np.asarray(calibration.intercept))
 
 

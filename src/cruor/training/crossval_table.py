@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -44,7 +44,7 @@ def crossval_table(run: Path, beside: Sequence[Path] = (), together: Sequence[st
     Raises:
         ExperimentError: a run has no table, or one of other slices.
     """
-    check_together([run, *beside], together)
+    check_together(scored_sources([run, *beside]), together)
     table = Table("scored", "source", "slices (positive)", "patients", "slice ROC-AUC", box=None)
     for head in ("average precision", "studies (positive)", "study ROC-AUC"):
         table.add_column(head)
@@ -87,20 +87,29 @@ def difference_table(
     return table
 
 
-def check_together(runs: Sequence[Path], together: Sequence[str]) -> None:
+def check_together(known: Collection[str], together: Sequence[str]) -> None:
     """Refuse sources that cannot be read as one.
 
+    Args:
+        known: sources that there are.
+        together: those named.
+
     Raises:
-        ExperimentError: one alone is named, or one that no run scored.
+        ExperimentError: one alone is named, or one that there is not.
     """
-    known = sorted(held_out_slices(runs, OUT_OF_FOLD)["source"].unique())
+    there_are = ", ".join(sorted(known))
     if len(together) == 1:
         raise ExperimentError(
-            f"--together {together[0]}: one alone; name each of the sources, of {', '.join(known)}"
+            f"--together {together[0]}: one alone; name each of the sources, of {there_are}"
         )
     for source in together:
         if source not in known:
-            raise ExperimentError(f"--together {source}: no such source; there are: {', '.join(known)}")
+            raise ExperimentError(f"--together {source}: no such source; there are: {there_are}")
+
+
+def scored_sources(runs: Sequence[Path]) -> set[str]:
+    """Sources of which cross-validated runs scored slices out of fold."""
+    return set(held_out_slices(runs, OUT_OF_FOLD)["source"])
 
 
 def by_source(slices: pd.DataFrame, together: Sequence[str]) -> Iterator[tuple[str, pd.DataFrame]]:

@@ -135,6 +135,15 @@ def load_heads(
     return Heads(index, CropsInMemory(hu, drawn))
 
 
+def sources_of(data: DataSettings) -> set[str]:
+    """Sources of the slices that `load_heads` reads, from their indexes alone.
+
+    Raises:
+        FileNotFoundError: a folder was not prepared.
+    """
+    return {source for folder in data.folders for source in _used_slices(data, Path(folder))["source"]}
+
+
 def why_no_heads(index: pd.DataFrame, settings: InputSettings) -> str | None:
     """Why heads cannot be found in slices: a clause for the user, or None where they can be.
 

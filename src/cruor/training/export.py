@@ -107,7 +107,8 @@ STRICTEST = "non-commercial research"
 NETWORK_WORDS = {
     "lite0": "EfficientNet-Lite0, global average pooling, one linear layer",
     "blood-map": "EfficientNet-Lite0 and a per-pixel head on features of strides 8, 16 and 32; the logit of "
-    "any is half the mean of the map's hottest cells, half a linear layer on the pooled last features",
+    "any is seven tenths the mean of the map's hottest cells, three tenths a linear layer on the pooled last "
+    "features",
     "timm": "{backbone} of timm, global average pooling, one linear layer",
     "effclass": "EffClass (Cortés-Ferre et al. 2023, figures A4 to A7): EfficientDet-D0 without heads, five "
     "transposed convolutions, two convolutions, ResNet-18",
@@ -517,7 +518,7 @@ def slice_figures(evidence: Evidence) -> Iterator[Figure]:
         at = f"@{SLICE_THRESHOLD}[{name}]"
         yield figure(f"slice.sensitivity{at}", bootstrap(called_share, labels, called, patients), cases)
         yield figure(f"slice.specificity{at}", bootstrap(spared_share, labels, called, patients), cases)
-    averaged = averaged_logits(slices, calibration.reach_mm)
+    averaged = averaged_logits(slices, calibration)
     for place, label in enumerate(outputs_of(slices)[1:], start=1):
         is_known = slices[label].notna().to_numpy()
         known = slices[is_known]

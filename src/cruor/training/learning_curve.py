@@ -28,6 +28,7 @@ from cruor.training.crossval_table import (
     cases_of,
     check_together,
     scored_slices,
+    scored_sources,
     without,
 )
 from cruor.training.evaluation.curves import COLOURS, FAINT, STYLE
@@ -157,7 +158,7 @@ def learning_curves(
             none.
     """
     experiments = _experiments(runs, ensemble)
-    check_together(runs, together)
+    check_together(scored_sources(runs), together)
     taught = [_taught(run, one) for run, one in zip(runs, experiments, strict=True)]
     cases = [dict(_cases([run], together)) for run in runs]
     of_ensemble = [dict(_cases(ensemble, together))] if ensemble else []

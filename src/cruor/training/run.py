@@ -30,6 +30,7 @@ from cruor.training.evaluation.figures import BALANCED, NATURAL, Settings, slice
 from cruor.training.evaluation.tables import slice_table, write_csv
 from cruor.training.experiment import Experiment, ExperimentError, load_experiment, save_experiment
 from cruor.training.loading import HeadsData, slice_loader
+from cruor.training.map_column import MAP_COLUMN, pack_maps
 from cruor.training.module import SliceModule
 from cruor.training.networks import build_network
 from cruor.training.prepare.store import LABELS, write_table
@@ -89,6 +90,11 @@ def train(experiment_file: Path, runs: Path) -> Path:
     """
     experiment = load_experiment(experiment_file)
     check_code(experiment, runs)
+    if experiment.training.continues:
+        raise ExperimentError(
+            f"{experiment_file}: training: continues is of `cruor crossval`, fold by fold; take it out, "
+            "under another code"
+        )
     last_file = PREDICTIONS_FILE if experiment.data.split else FINISHED_FILE
     if (runs / experiment.code / last_file).exists():
         folder = runs / experiment.code
@@ -205,10 +211,13 @@ def fit(
     rows: NDArray[np.int64],
     folder: Path,
     validation_rows: NDArray[np.int64] | None = None,
+    *,
+    first_weights: dict[str, Tensor] | None = None,
 ) -> SliceModule:
     """Train on the given rows, resuming from the folder's last checkpoint, and return the trained module.
 
-    With rows to validate on, the weights are those that `testing.weights` asks for; else the last.
+    With rows to validate on, the weights are those that `testing.weights` asks for; else the last. With first
+    weights (`load_weights`), training begins with them in place of the network's own.
     """
     data = HeadsData(heads, rows, experiment, validation_rows)
     settings = experiment.training
@@ -216,6 +225,8 @@ def fit(
     steps = math.ceil(math.ceil(slices / settings.batch_size) / settings.accumulate_batches)
     lightning.seed_everything(settings.seed, verbose=False)
     module = SliceModule(experiment, steps)
+    if first_weights is not None:
+        module.load_state_dict(first_weights)
     checkpoint = folder / LAST_CHECKPOINT
     if not (folder / FINISHED_FILE).exists():
         trainer = _trainer(experiment, folder, validated=validation_rows is not None)
@@ -250,7 +261,7 @@ def predict_slices(module: SliceModule, heads: Heads, rows: NDArray[np.int64]) -
     """What a network says of slices, without augmentation: their index, `logit_<output>` of each output.
 
     A network whose map is blood adds `blood_share`, of the box that is blood by its map, and `drawn_share`,
-    by the drawing: 0 in a negative slice, NaN where nothing is known.
+    by the drawing: 0 in a negative slice, NaN where nothing is known; and the map itself (`map_column`).
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     module = module.to(device)
@@ -258,11 +269,14 @@ def predict_slices(module: SliceModule, heads: Heads, rows: NDArray[np.int64]) -
     slices = SliceDataset(heads, rows)
     batches = slice_loader(slices, settings.training.batch_size, settings.data.workers)
     said: list[dict[str, Tensor]] = []
+    shown: list[bytes] = []
     for hu, _, blood in batches:
         logits, maps = module(hu.to(device))
         of_batch = dict(zip(LOGIT_COLUMNS, logits.float().cpu().T, strict=False))
         if module.network.map_kind == "blood":
-            of_batch["blood_share"] = (module.network.shown(maps)[:, 0] >= BLOOD).float().mean((1, 2)).cpu()
+            of_blood = module.network.shown(maps)[:, 0].float().cpu()
+            of_batch["blood_share"] = (of_blood >= BLOOD).float().mean((1, 2))
+            shown += pack_maps(of_blood.numpy())
             known = blood.amin((1, 2, 3)) >= 0
             of_batch["drawn_share"] = torch.where(known, (blood >= BLOOD).float().mean((1, 2, 3)), torch.nan)
         said.append(of_batch)
@@ -270,7 +284,8 @@ def predict_slices(module: SliceModule, heads: Heads, rows: NDArray[np.int64]) -
     columns = {name: torch.cat([batch[name] for batch in said]).numpy() for name in said[0]}
     if not all(np.isfinite(columns[name]).all() for name in LOGIT_COLUMNS if name in columns):
         raise ExperimentError("the network gives no number for a slice: training went astray")
-    return heads.index.iloc[rows].assign(**columns)
+    scored = heads.index.iloc[rows].assign(**columns)
+    return scored.assign(**{MAP_COLUMN: shown}) if shown else scored
 
 
 def write_predictions(module: SliceModule, heads: Heads, sides: NDArray[np.object_], folder: Path) -> None:

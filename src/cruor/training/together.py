@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from cruor.preprocessing.channels import InputSettings
 from cruor.training.experiment import Experiment, ExperimentError, load_experiment
+from cruor.training.map_column import MAP_COLUMN, pack_maps, unpack_maps
 from cruor.training.runs import EXPERIMENT_FILE, OUT_OF_FOLD, crossvalidation_files
 
 SLICE = ["source", "sop_instance_uid"]
@@ -67,7 +70,7 @@ def check_table(run: Path, file: str) -> None:
 
 
 def held_out_slices(runs: Sequence[Path], file: str) -> pd.DataFrame:
-    """What runs say of the slices of a table of theirs: logits, and share of blood by the map, averaged.
+    """What runs say of the slices of a table of theirs: logits, maps, and share of blood by them, averaged.
 
     Args:
         runs: folders of runs that are alike; the folds told are the first one's.
@@ -87,7 +90,10 @@ def held_out_slices(runs: Sequence[Path], file: str) -> pd.DataFrame:
                 "experiments with the same prepared data"
             )
     told = [name for name in first.columns if name.startswith("logit_") or name == "blood_share"]
-    return first.assign(**{name: sum(table[name] for table in tables) / len(tables) for name in told})
+    mean: dict[str, Any] = {name: sum(table[name] for table in tables) / len(tables) for name in told}
+    if all(MAP_COLUMN in table for table in tables):
+        mean[MAP_COLUMN] = pack_maps(np.mean([unpack_maps(table[MAP_COLUMN]) for table in tables], axis=0))
+    return first.assign(**mean)
 
 
 def _with_windows_of(wider: InputSettings, narrower: InputSettings) -> InputSettings:

@@ -32,14 +32,15 @@ from cruor.training.calibration import (
     outputs_of,
 )
 from cruor.training.data import why_unreadable
+from cruor.training.map_column import MAP_COLUMN, pack_maps
 from cruor.training.prepare.store import read_index, read_slices, write_table
 
 PREDICTIONS_FILE, SLICES_FILE, STUDIES_FILE = "predictions.parquet", "slices.csv", "studies.csv"
 KEY = ["source", "study_instance_uid", "sop_instance_uid", "row"]
 """What tells one slice from every other: frames of one instance differ by row."""
 
-STORAGE = ["file", "row", "drawn", "masked"]
-"""Columns that say where the pixels are; of no use in a table for people."""
+STORAGE = ["file", "row", "drawn", "masked", MAP_COLUMN]
+"""Columns that say where the pixels are, or hold some; of no use in a table for people."""
 
 BUNDLE, CROSS_FITTED = "bundle", "cross-fitted"
 Progress = Callable[[int, int], None]
@@ -126,9 +127,13 @@ def run_bundle(
     parts, done = [], 0
     for (folder, _), rows in index.groupby(["folder", "file"], sort=False):
         study = rows.sort_values("number", kind="stable")
-        logits = _study_logits(bundle, Path(folder), study)
-        said = {f"logit_{output}": logits[:, place] for place, output in enumerate(bundle.manifest.outputs)}
-        averaged = averaged_logits(study.assign(**said), bundle.manifest.calibration.reach_mm)
+        logits, maps = _study_logits(bundle, Path(folder), study)
+        said: dict[str, Any] = {
+            f"logit_{output}": logits[:, place] for place, output in enumerate(bundle.manifest.outputs)
+        }
+        if maps is not None:
+            said[MAP_COLUMN] = pack_maps(maps)
+        averaged = averaged_logits(study.assign(**said), bundle.manifest.calibration)
         probabilities = bundle.slice_probabilities(averaged)
         columns = _columns(bundle.manifest.outputs, logits, probabilities)
         columns["study_probability"] = study_probability(probabilities[:, 0], bundle.manifest.study_head)
@@ -151,26 +156,29 @@ def run_bundle(
     return Predictions(slices.assign(study_threshold=manifest.rules.operating_point.threshold), made_by)
 
 
-def _study_logits(bundle: Bundle, folder: Path, study: pd.DataFrame) -> NDArray[np.float32]:
-    """Raw logits of one study in scan order, (slices, outputs): the same batches as the reader's."""
+def _study_logits(
+    bundle: Bundle, folder: Path, study: pd.DataFrame
+) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+    """Raw logits, (slices, outputs), and maps of one study in scan order, in batches as the reader's."""
     settings = bundle.manifest.input
-    logits: list[NDArray[np.float32]] = []
+    said: list[tuple[NDArray[np.float32], NDArray[np.float32] | None]] = []
     waiting: list[NDArray[np.float32]] = []
     try:
         for stored in read_slices(folder, study):
             waiting.append(to_channels(crop_head(stored.hu, settings)[0], settings))
             if len(waiting) == BATCH:
-                logits.append(bundle.run(np.stack(waiting))[0])
+                said.append(bundle.run(np.stack(waiting)))
                 waiting = []
     except OSError as error:
         raise EvaluationError(f"{folder}: {error}; run `cruor prepare` again") from error
     if waiting:
-        logits.append(bundle.run(np.stack(waiting))[0])
-    found = np.concatenate(logits)
+        said.append(bundle.run(np.stack(waiting)))
+    found = np.concatenate([logits for logits, _ in said])
+    maps = [one for _, one in said if one is not None]
     if not np.isfinite(found).all():
         broken = study["sop_instance_uid"].iloc[int(np.argmax(~np.isfinite(found).all(axis=1)))]
         raise EvaluationError(f"the network gave no number for slice {broken}; check the bundle")
-    return found
+    return found, np.concatenate(maps) if maps else None
 
 
 def cross_fit(out_of_fold: pd.DataFrame, name: str) -> Predictions:

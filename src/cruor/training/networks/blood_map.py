@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0 with a per-pixel head: half of the slice's logit is pooled from the map of blood."""
+"""EfficientNet-Lite0 with a per-pixel head: most of the slice's logit is pooled from the map of blood."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from cruor.reader.along_scan import count_hottest
 from cruor.training.losses import PixelLoss
 from cruor.training.networks.lite0 import Lite0
 from cruor.training.prepare.store import LABELS
@@ -20,6 +21,10 @@ WIDTH = 64
 HOTTEST_SHARE = 0.02
 """Share of the map's cells whose mean makes the slice's logit: 6 of 18 x 18 at 144 px."""
 
+TAUGHT_SHARE, MAP_SHARE = 0.5, 0.7
+"""Of the map in the logit of `any`: in training, where both parts must learn, and in reading: of the two the
+map holds better (docs/reader.md)."""
+
 FIRST_LOGIT = -3.0
 """Of every cell before training: blood is rare, and a small run has few steps to learn that (as in Lin 2017,
 focal loss)."""
@@ -29,9 +34,9 @@ class BloodMap(Lite0):
     """Slices to a map of blood, and from it to the logits of `any` and the five subtypes.
 
     Features of three strides are projected and added at the finest (as in Lin 2017, feature pyramids); two
-    convolutions make one logit a cell. The logit of `any` is half the mean of the hottest cells, half a
-    linear layer on the pooled last features; that of a subtype is a linear layer on the pooled last features
-    beside the joined features where the map says blood.
+    convolutions make one logit a cell. The logit of `any` is the mean of the hottest cells (MAP_SHARE of it)
+    and a linear layer on the pooled last features (the rest); that of a subtype is a linear layer on the
+    pooled last features beside the joined features where the map says blood.
     """
 
     map_kind = "blood"
@@ -61,12 +66,14 @@ class BloodMap(Lite0):
         joined = self._join(levels)
         maps = self.pixels(joined)
         cells = maps.flatten(1)
-        hottest = cells.topk(max(1, round(HOTTEST_SHARE * cells.shape[1]))).values.mean(1, keepdim=True)
+        hottest = cells.topk(count_hottest(cells.shape[1], HOTTEST_SHARE)).values.mean(1, keepdim=True)
         pooled = self.dropout(last.mean((2, 3)))
         there = maps.sigmoid()
         at_blood = (joined * there).sum((2, 3)) / (there.sum((2, 3)) + 1)
         subtypes = self.subtypes(torch.cat([pooled, at_blood], dim=1))
-        return torch.cat([(hottest + self.linear(pooled)) / 2, subtypes], dim=1), maps
+        share = TAUGHT_SHARE if self.training else MAP_SHARE
+        of_any = share * hottest + (1 - share) * self.linear(pooled)
+        return torch.cat([of_any, subtypes], dim=1), maps
 
     def shown(self, maps: Tensor) -> Tensor:
         """Logits of blood by cell -> its probability.

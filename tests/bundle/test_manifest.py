@@ -5,6 +5,7 @@ import pytest
 
 from cruor.bundle.manifest import (
     BundleError,
+    MapContext,
     OperatingPoint,
     Rules,
     VolumeFit,
@@ -112,6 +113,33 @@ def test_a_volume_without_sense_is_refused(tmp_path, change):
     fit = replace(VolumeFit(1.2, 0.5, 2.0, "by hand"), **change)
     write_manifest(manifest(map_kind="blood", map_scale=1.0, volume=fit), tmp_path / "manifest.json")
     with pytest.raises(BundleError, match="'volume'"):
+        read_manifest(tmp_path / "manifest.json")
+
+
+def with_context(context: MapContext, **changes):
+    calibration = replace(manifest().calibration, maps=context)
+    return manifest(calibration=calibration, **changes)
+
+
+def test_neighbours_of_a_map_of_blood_can_be_asked(tmp_path):
+    said = with_context(MapContext(4.0, 0.02, 0.7), map_kind="blood", map_scale=1.0)
+    write_manifest(said, tmp_path / "manifest.json")
+    assert read_manifest(tmp_path / "manifest.json") == said
+
+
+@pytest.mark.parametrize(
+    "context", [MapContext(-1.0, 0.02, 0.7), MapContext(4.0, 0.0, 0.7), MapContext(4.0, 0.02, 1.5)]
+)
+def test_a_context_of_maps_without_sense_is_refused(tmp_path, context):
+    said = with_context(context, map_kind="blood", map_scale=1.0)
+    write_manifest(said, tmp_path / "manifest.json")
+    with pytest.raises(BundleError, match=r"'calibration\.maps'"):
+        read_manifest(tmp_path / "manifest.json")
+
+
+def test_a_context_of_maps_that_are_no_blood_is_refused(tmp_path):
+    write_manifest(with_context(MapContext(4.0, 0.02, 0.7)), tmp_path / "manifest.json")
+    with pytest.raises(BundleError, match=r"'calibration\.maps'"):
         read_manifest(tmp_path / "manifest.json")
 
 

@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cruor.bundle.manifest import OperatingPoint, SliceCalibration, UsualRange, VolumeFit
+from cruor.bundle.manifest import MapContext, OperatingPoint, SliceCalibration, UsualRange, VolumeFit
 from cruor.demo.phantom import EPIDURAL, NORMAL, write_phantom_study
 from cruor.dicom.instances import PutAside
 from cruor.dicom.studies import find_studies
 from cruor.reader import study as reading
+from cruor.reader.along_scan import context_of_maps
 from cruor.reader.results import NO_MAPS, UNPLACED, Decision, Status
 from cruor.reader.study import read_study
 from tests.reader.fakes import AnyAlone, BrightBlood, Broken, NoBlood, NoNumbers, bundle
@@ -145,6 +146,20 @@ def test_a_bundle_with_a_reach_asks_the_neighbours_of_a_slice(suspected, epidura
     asked = np.array([one.probability for one in read_study(epidural, reaching).slices])
     assert asked.max() < alone.max() and asked.min() >= alone.min()
     assert asked.argmax() == alone.argmax()
+
+
+def test_a_bundle_with_a_context_of_maps_asks_the_maps_of_neighbours(epidural):
+    calibration = bundle().manifest.calibration
+    context = MapContext(reach_mm=4.0, hottest_share=0.02, logit_share=0.7)
+    alone = read_study(epidural, bundle())
+    asked = read_study(epidural, bundle(calibration=replace(calibration, maps=context)))
+    maps = np.stack([one.map for one in alone.slices])
+    changed = context_of_maps(maps, np.array([one.position_mm for one in alone.slices]), context)
+    assert np.abs(changed).max() > 0.1
+    before, after = (np.array([one.probability for one in result.slices]) for result in (alone, asked))
+    np.testing.assert_allclose(
+        np.log(after / (1 - after)), np.log(before / (1 - before)) + changed, rtol=1e-6
+    )
 
 
 def test_without_known_spacing_each_slice_stands_for_itself(epidural, suspected):

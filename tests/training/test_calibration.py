@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from cruor.bundle.manifest import SliceCalibration
-from cruor.reader.along_scan import average_along_scan
+from cruor.bundle.manifest import MapContext, SliceCalibration
+from cruor.reader.along_scan import average_along_scan, logits_along_scan
 from cruor.reader.study_head import study_features, study_probability
 from cruor.training.calibration import (
     FEATURES,
     FEWEST_OF_A_CLASS,
+    MAP_REACH_MM,
     PLAIN_HEAD,
     REACH_MM,
     averaged_logits,
@@ -26,6 +29,8 @@ from cruor.training.calibration import (
     outputs_of,
     sensitive_threshold,
 )
+from cruor.training.map_column import MAP_COLUMN, pack_maps, unpack_maps
+from cruor.training.networks.blood_map import HOTTEST_SHARE, MAP_SHARE
 from cruor.training.prepare.store import LABELS
 
 FOLDS = 3
@@ -239,19 +244,40 @@ def placed() -> pd.DataFrame:
     return slices.assign(position_mm=slices["number"] * 5.0)
 
 
+REACHING = SliceCalibration((), (), reach_mm=4.0)
+CONTEXT = MapContext(reach_mm=4.0, hottest_share=0.02, logit_share=0.7)
+
+
+def with_maps(slices: pd.DataFrame) -> pd.DataFrame:
+    """The slices with maps of 3 x 3 cells by chance."""
+    maps = np.random.default_rng(3).uniform(0.01, 0.99, (len(slices), 3, 3))
+    return slices.assign(**{MAP_COLUMN: pack_maps(maps)})
+
+
 class TestAveragedLogits:
     def test_slices_of_complete_series_are_averaged_as_the_reader_does(self) -> None:
         slices = placed()
-        averaged = averaged_logits(slices, 4.0)
+        averaged = averaged_logits(slices, REACHING)
         study = next(iter(complete_studies(slices)))
         positions = study["position_mm"].to_numpy()
         logits = study[[f"logit_{label}" for label in LABELS]].to_numpy()
         rows = slices.index.get_indexer(study.index)
         np.testing.assert_allclose(averaged[rows], average_along_scan(logits, positions, 4.0))
 
+    def test_maps_of_neighbours_are_asked_where_the_calibration_says_so(self) -> None:
+        slices = with_maps(placed())
+        study = next(iter(complete_studies(slices)))
+        rows = slices.index.get_indexer(study.index)
+        asking = replace(REACHING, maps=CONTEXT)
+        logits = study[[f"logit_{label}" for label in LABELS]].to_numpy()
+        maps, positions = unpack_maps(study[MAP_COLUMN]), study["position_mm"].to_numpy()
+        wanted = logits_along_scan(logits, maps, positions, asking)
+        np.testing.assert_allclose(averaged_logits(slices, asking)[rows], wanted)
+        assert np.abs(wanted[:, 0] - averaged_logits(slices, REACHING)[rows, 0]).max() > 0.1
+
     def test_slices_far_from_each_other_stand_for_themselves(self) -> None:
         slices = placed()
-        far = averaged_logits(slices.assign(position_mm=slices["number"] * 100.0), 4.0)
+        far = averaged_logits(slices.assign(position_mm=slices["number"] * 100.0), REACHING)
         assert (far[:, 0] == slices["logit_any"]).all()
 
     @pytest.mark.parametrize("changes", [{"complete_series": False}, {"position_mm": np.nan}])
@@ -259,13 +285,13 @@ class TestAveragedLogits:
         self, changes: dict[str, object]
     ) -> None:
         slices = placed().assign(**changes)
-        assert (averaged_logits(slices, 4.0)[:, 0] == slices["logit_any"]).all()
+        assert (averaged_logits(slices, REACHING)[:, 0] == slices["logit_any"]).all()
 
     def test_shuffled_rows_get_the_same_values(self) -> None:
         slices = placed()
         order = np.random.default_rng(0).permutation(len(slices))
         np.testing.assert_allclose(
-            averaged_logits(slices.iloc[order], 4.0), averaged_logits(slices, 4.0)[order]
+            averaged_logits(slices.iloc[order], REACHING), averaged_logits(slices, REACHING)[order]
         )
 
     def test_calibration_is_fitted_to_and_tells_that_reach(self) -> None:
@@ -275,3 +301,11 @@ class TestAveragedLogits:
         alone = fit_slice_calibration(slices.assign(position_mm=np.nan))
         assert fitted.slope != alone.slope
         assert alone.reach_mm == 0, "nothing was averaged, so the reader must not"
+
+    def test_calibration_asks_maps_where_the_network_has_them(self) -> None:
+        slices = with_maps(placed())
+        fitted = fit_slice_calibration(slices)
+        assert fitted.maps == MapContext(MAP_REACH_MM, HOTTEST_SHARE, MAP_SHARE)
+        assert fitted.slope != fit_slice_calibration(placed()).slope
+        assert fit_slice_calibration(placed()).maps is None
+        assert fit_slice_calibration(slices.assign(complete_series=False)).maps is None

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -34,20 +33,11 @@ class Watched:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.taught: dict[str, set[str]] = {}
-        self.begun: dict[str, Any] = {}
         self.index = pd.DataFrame()
         monkeypatch.setattr(crossval, "fit", self.fit)
         monkeypatch.setattr(crossval, "predict_slices", self.predict)
 
-    def fit(
-        self,
-        experiment: Experiment,
-        heads: Heads,
-        rows: NDArray[np.int64],
-        folder: Path,
-        first_weights: Any = None,
-    ) -> str:
-        self.begun[folder.name] = first_weights
+    def fit(self, experiment: Experiment, heads: Heads, rows: NDArray[np.int64], folder: Path) -> str:
         self.taught[folder.name] = set(heads.index["patient_id"].iloc[rows])
         return folder.name
 
@@ -141,58 +131,6 @@ def test_a_share_of_the_patients_is_learned_from_and_all_are_scored(
     for fold, taught in watched.taught.items():
         assert taught < all_of_them[fold]
         assert len(taught) == pytest.approx(len(all_of_them[fold]) / 2, abs=1)
-
-
-class TestContinuingARun:
-    """`training: continues`: no network may begin with weights that were taught by a patient it scores."""
-
-    @pytest.fixture
-    def continued(self, watched: Watched, prepared: Path, tmp_path: Path) -> Experiment:
-        """An experiment that continues a finished run, `tiny`."""
-        plain = tiny_experiment(prepared)
-        crossvalidate(saved(plain, tmp_path), tmp_path)
-        watched.taught.clear()
-        longer = replace(plain.training, continues="tiny", epochs=1)
-        return replace(plain, code="longer", training=longer)
-
-    def test_each_network_begins_with_what_the_same_fold_ended_with(
-        self, watched: Watched, continued: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(crossval, "load_weights", lambda experiment, folder: (experiment.code, folder))
-        crossvalidate(saved(continued, tmp_path), tmp_path)
-        assert watched.begun == {fold: ("tiny", tmp_path / "tiny" / fold) for fold in ("fold0", "fold1")}
-
-    def test_folds_of_another_seed_are_refused(
-        self, watched: Watched, continued: Experiment, tmp_path: Path
-    ) -> None:
-        other = replace(continued, training=replace(continued.training, seed=9))
-        with pytest.raises(ExperimentError, match="fold0: held out other slices than here"):
-            crossvalidate(saved(other, tmp_path), tmp_path)
-        assert not watched.taught
-
-    def test_a_network_of_other_windows_is_refused(
-        self, watched: Watched, continued: Experiment, tmp_path: Path
-    ) -> None:
-        other = replace(continued, input=replace(continued.input, windows_hu=((0.0, 80.0),)))
-        with pytest.raises(ExperimentError, match="`input: windows_hu` differs"):
-            crossvalidate(saved(other, tmp_path), tmp_path)
-        assert not watched.taught
-
-    def test_a_run_that_is_not_finished_is_refused(
-        self, watched: Watched, continued: Experiment, tmp_path: Path
-    ) -> None:
-        (tmp_path / "tiny" / "fold1" / "held_out.parquet").unlink()
-        with pytest.raises(ExperimentError, match="fold1: no held_out.parquet; run `cruor crossval`"):
-            crossvalidate(saved(continued, tmp_path), tmp_path)
-        assert not watched.taught
-
-    def test_a_run_that_is_not_there_is_refused(
-        self, watched: Watched, continued: Experiment, tmp_path: Path
-    ) -> None:
-        other = replace(continued, training=replace(continued.training, continues="none"))
-        with pytest.raises(ExperimentError, match="none/experiment.yaml: cannot be read"):
-            crossvalidate(saved(other, tmp_path), tmp_path)
-        assert not watched.taught
 
 
 def test_finished_folds_are_not_trained_again(watched: Watched, prepared: Path, tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ from cruor.training.experiment import (
     load_experiment,
 )
 from cruor.training.loading import HeadsData
+from cruor.training.map_column import MAP_COLUMN, unpack_maps
 from cruor.training.module import SliceModule
 from cruor.training.prepare.store import write_prepared
 from cruor.training.run import (
@@ -277,6 +278,8 @@ class TestPredicting:
         said = predict_slices(module, heads, np.arange(len(heads.index)))
         assert (said["blood_share"] == 1).all()
         assert (said["drawn_share"][said["any"] == 0] == 0).all()
+        assert unpack_maps(said[MAP_COLUMN]).shape == (len(said), 8, 8)
+        assert (unpack_maps(said[MAP_COLUMN]) == 1).all()
         drawn = said["drawn_share"][said["any"] == 1]
         assert drawn.between(0.01, 0.2).all()
 

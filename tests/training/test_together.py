@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from cruor.training.experiment import DataSettings, Experiment, ExperimentError, save_experiment
+from cruor.training.map_column import MAP_COLUMN, pack_maps, unpack_maps
 from cruor.training.runs import EXPERIMENT_FILE, OUT_OF_FOLD
 from cruor.training.together import check_alike, check_cross_validated, held_out_slices
 from tests.training.evaluation.making import table
@@ -98,6 +99,24 @@ class TestHeldOutSlices:
         assert (mean["blood_share"] == 0.5).all()
         others = [name for name in ours.columns if name not in ("logit_any", "blood_share")]
         pd.testing.assert_frame_equal(mean[others], ours[others])
+
+    def test_maps_are_averaged_as_the_bundle_averages_them_by_their_probabilities(
+        self, tmp_path: Path
+    ) -> None:
+        ours, cells = table(folds=2), np.ones((3, 3))
+        maps = [pack_maps(np.stack([level * cells] * len(ours))) for level in (0.2, 0.6)]
+        runs = [
+            run_of(tmp_path / name, FIRST, ours.assign(**{MAP_COLUMN: column}))
+            for name, column in zip("ab", maps, strict=True)
+        ]
+        mean = unpack_maps(held_out_slices(runs, OUT_OF_FOLD)[MAP_COLUMN])
+        np.testing.assert_allclose(mean, 0.4, rtol=1e-6)
+
+    def test_without_maps_of_every_run_there_are_none(self, tmp_path: Path) -> None:
+        ours = table(folds=2)
+        mapped = ours.assign(**{MAP_COLUMN: pack_maps(np.ones((len(ours), 3, 3)))})
+        runs = [run_of(tmp_path / "a", FIRST, mapped), run_of(tmp_path / "b", FIRST, ours)]
+        assert MAP_COLUMN not in held_out_slices(runs, OUT_OF_FOLD)
 
     def test_one_run_is_as_it_stands(self, tmp_path: Path) -> None:
         ours = table(folds=2)

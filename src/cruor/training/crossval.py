@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from torch import Tensor
 
 from cruor.training.data import Heads, load_heads
 from cruor.training.experiment import DataSettings, Experiment, ExperimentError, load_experiment
 from cruor.training.prepare.store import write_table
-from cruor.training.run import (
-    check_code,
-    check_heads,
-    check_network,
-    fit,
-    load_weights,
-    open_run,
-    predict_slices,
-)
-from cruor.training.runs import EXPERIMENT_FILE, FOLD, HELD_OUT, LEFT_OUT, OUT_OF_FOLD
+from cruor.training.run import check_code, check_heads, check_network, fit, open_run, predict_slices
+from cruor.training.runs import FOLD, HELD_OUT, LEFT_OUT, OUT_OF_FOLD
 from cruor.training.splits import check_no_patient_on_two_sides, rows_of_some, split_by_patient
-from cruor.training.together import SLICE, check_table
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,8 +41,8 @@ def crossvalidate(experiment_file: Path, runs: Path) -> Path:
         sources are left out, `left_out.parquet` beside it: the same with `left_out` instead of `fold`.
 
     Raises:
-        ExperimentError: the code was used before, the experiment has a split of its own, the data do not hold
-            what is to be left out, or what it continues is no cross-validation of the same data.
+        ExperimentError: the code was used before, the experiment has a split of its own, or the data do not
+            hold what is to be left out.
     """
     experiment = load_experiment(experiment_file)
     check_code(experiment, runs)
@@ -65,7 +55,6 @@ def crossvalidate(experiment_file: Path, runs: Path) -> Path:
     heads = load_heads(experiment.data, experiment.input)
     check_heads(experiment, heads.index, experiment_file)
     folds, groups = list(_folds(experiment, heads.index)), list(_groups(experiment.data, heads.index))
-    _check_continued(experiment, runs, [*folds, *groups], heads.index)
     folder = open_run(experiment, runs)
     for parts, file in ((folds, OUT_OF_FOLD), (groups, LEFT_OUT)):
         scored = [_score(part, experiment, heads, folder) for part in parts]
@@ -102,44 +91,6 @@ def _score(part: Part, experiment: Experiment, heads: Heads, run: Path) -> pd.Da
         check_no_patient_on_two_sides(heads.index, others, part.held_out)
         rows = rows_of_some(heads.index, others, experiment.data.learned_share, experiment.training.seed)
         file.parent.mkdir(exist_ok=True)
-        module = fit(
-            experiment, heads, rows, file.parent, first_weights=_first_weights(experiment, part, run)
-        )
-        write_table(predict_slices(module, heads, part.held_out).assign(**part.mark), file)
+        scored = predict_slices(fit(experiment, heads, rows, file.parent), heads, part.held_out)
+        write_table(scored.assign(**part.mark), file)
     return pd.read_parquet(file)
-
-
-def _check_continued(experiment: Experiment, runs: Path, parts: Sequence[Part], index: pd.DataFrame) -> None:
-    """Refuse to continue networks that are not there, are others, or were taught by patients held out here.
-
-    Raises:
-        ExperimentError: naming the run that is continued.
-    """
-    if not experiment.training.continues:
-        return
-    begun = runs / experiment.training.continues
-    other = load_experiment(begun / EXPERIMENT_FILE)
-    for name, same in (
-        ("data", other.data == experiment.data),
-        ("network", other.network == experiment.network),
-        ("input: windows_hu", other.input.windows_hu == experiment.input.windows_hu),
-    ):
-        if not same:
-            raise ExperimentError(f"{begun}: `{name}` differs; a run continues one of the same")
-    for part in parts:
-        check_table(begun / part.folder, HELD_OUT)
-        there = pd.read_parquet(begun / part.folder / HELD_OUT).set_index(SLICE).index
-        here = index.iloc[part.held_out].set_index(SLICE).index
-        if set(there) != set(here):
-            raise ExperimentError(
-                f"{begun / part.folder}: held out other slices than here; a run continues one of the same "
-                "prepared data and seed"
-            )
-
-
-def _first_weights(experiment: Experiment, part: Part, run: Path) -> dict[str, Tensor] | None:
-    """Those of the network that is continued; None where the network's own are meant."""
-    if not experiment.training.continues:
-        return None
-    begun = run.parent / experiment.training.continues
-    return load_weights(load_experiment(begun / EXPERIMENT_FILE), begun / part.folder)

@@ -86,8 +86,6 @@ class TrainingSettings:
             own. EfficientDet's 0.01 needs hundreds of steps, more than a small run has.
         precision: of the arithmetic; bf16 and 16 are mixed with 32.
         devices, nodes: GPUs (or processes without one) a machine, and machines.
-        continues: code of a cross-validated run beside this one, of the same data, seed and network. Each
-            network begins with what the one that held out the same patients there ended with.
     """
 
     epochs: int = 12
@@ -109,7 +107,6 @@ class TrainingSettings:
     devices: int = 1
     nodes: int = 1
     seed: int = 1
-    continues: str = ""
 
 
 @dataclass(frozen=True)

@@ -90,11 +90,6 @@ def train(experiment_file: Path, runs: Path) -> Path:
     """
     experiment = load_experiment(experiment_file)
     check_code(experiment, runs)
-    if experiment.training.continues:
-        raise ExperimentError(
-            f"{experiment_file}: training: continues is of `cruor crossval`, fold by fold; take it out, "
-            "under another code"
-        )
     last_file = PREDICTIONS_FILE if experiment.data.split else FINISHED_FILE
     if (runs / experiment.code / last_file).exists():
         folder = runs / experiment.code
@@ -211,13 +206,10 @@ def fit(
     rows: NDArray[np.int64],
     folder: Path,
     validation_rows: NDArray[np.int64] | None = None,
-    *,
-    first_weights: dict[str, Tensor] | None = None,
 ) -> SliceModule:
     """Train on the given rows, resuming from the folder's last checkpoint, and return the trained module.
 
-    With rows to validate on, the weights are those that `testing.weights` asks for; else the last. With first
-    weights (`load_weights`), training begins with them in place of the network's own.
+    With rows to validate on, the weights are those that `testing.weights` asks for; else the last.
     """
     data = HeadsData(heads, rows, experiment, validation_rows)
     settings = experiment.training
@@ -225,8 +217,6 @@ def fit(
     steps = math.ceil(math.ceil(slices / settings.batch_size) / settings.accumulate_batches)
     lightning.seed_everything(settings.seed, verbose=False)
     module = SliceModule(experiment, steps)
-    if first_weights is not None:
-        module.load_state_dict(first_weights)
     checkpoint = folder / LAST_CHECKPOINT
     if not (folder / FINISHED_FILE).exists():
         trainer = _trainer(experiment, folder, validated=validation_rows is not None)

@@ -93,7 +93,8 @@ def held_out_slices(runs: Sequence[Path], file: str) -> pd.DataFrame:
     mean: dict[str, Any] = {name: sum(table[name] for table in tables) / len(tables) for name in told}
     if all(MAP_COLUMN in table for table in tables):
         mean[MAP_COLUMN] = pack_maps(np.mean([unpack_maps(table[MAP_COLUMN]) for table in tables], axis=0))
-    return first.assign(**mean)
+        return first.assign(**mean)
+    return first.assign(**mean).drop(columns=MAP_COLUMN, errors="ignore")
 
 
 def _with_windows_of(wider: InputSettings, narrower: InputSettings) -> InputSettings:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cruor.bundle.manifest import MapContext
 from cruor.bundle.model import open_bundle
 from cruor.demo.phantom import EPIDURAL, write_phantom_study
 from cruor.dicom.pixels import read_hu
@@ -36,7 +37,8 @@ def test_a_series_gives_the_same_numbers_to_the_last_digit_through_reader_and_ev
 ) -> None:
     write_phantom_study(tmp_path, "epidural", EPIDURAL)
     shipped = open_bundle()
-    calibration = replace(shipped.manifest.calibration, reach_mm=4.0)
+    context = MapContext(reach_mm=4.0, hottest_share=0.02, logit_share=0.7)
+    calibration = replace(shipped.manifest.calibration, reach_mm=4.0, maps=context)
     shipped = replace(shipped, manifest=replace(shipped.manifest, calibration=calibration))
     read = read_study(find_studies([tmp_path]).studies[0], shipped, "paper-5")
     slices = tuple(

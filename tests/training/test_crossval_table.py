@@ -54,6 +54,19 @@ def test_a_source_left_out_has_a_row_of_its_own(run: Path) -> None:
     last = shown(run)[-1]
     assert last[:3] == ["without there", "there", "100 (20)"]
     assert last[6] == "10 (5)"
+    assert last[-2:] == ["-", "-"], "left out, so of no fold"
+
+
+def test_out_of_fold_figures_also_stand_over_pairs_of_the_same_fold(run: Path) -> None:
+    head, every, *_ = shown(run)
+    assert head[-2:] == ["slice ROC-AUC in folds", "study ROC-AUC in folds"]
+    assert every[4] != every[-2]
+    slices = table(folds=2)
+    one_fold_higher = slices.assign(logit_any=slices["logit_any"] + 9 * (slices["fold"] == 0))
+    alone = run / "alone"
+    alone.mkdir()
+    one_fold_higher.to_parquet(alone / OUT_OF_FOLD)
+    assert shown(alone)[1][-2] == every[-2]
 
 
 def test_sources_named_together_have_a_row_as_one(run: Path) -> None:

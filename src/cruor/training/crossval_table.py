@@ -13,10 +13,18 @@ from cruor.training.evaluation.figures import (
     Settings,
     area,
     precision_area,
+    resampled,
     slice_cases,
     study_cases,
 )
-from cruor.training.evaluation.metrics import ROUNDS, bootstrap, bootstrap_difference, roc_auc, with_width
+from cruor.training.evaluation.metrics import (
+    ROUNDS,
+    bootstrap,
+    bootstrap_difference,
+    roc_auc,
+    roc_auc_within,
+    with_width,
+)
 from cruor.training.evaluation.predictions import calibrated_by, cross_fit, studies_of, with_later_columns
 from cruor.training.evaluation.tables import cell_text
 from cruor.training.experiment import ExperimentError
@@ -30,8 +38,14 @@ BY_FOLDS = "out of fold"
 """How slices were held out, in words; else `without` and the group of sources."""
 
 
+IN_FOLDS = ("slice ROC-AUC in folds", "study ROC-AUC in folds")
+
+
 def crossval_table(run: Path, beside: Sequence[Path] = (), together: Sequence[str] = ()) -> Table:
     """ROC-AUC of slices and studies with their intervals over patients, and average precision of slices.
+
+    Out of fold, ROC-AUC twice: over all pairs, and at the end over those of the same fold of `run`
+    (`metrics.roc_auc_within`).
 
     Out-of-fold logits are calibrated by the other folds; those of a source left out by the out-of-fold logits
     of the other sources.
@@ -46,11 +60,12 @@ def crossval_table(run: Path, beside: Sequence[Path] = (), together: Sequence[st
     """
     check_together(scored_sources([run, *beside]), together)
     table = Table("scored", "source", "slices (positive)", "patients", "slice ROC-AUC", box=None)
-    for head in ("average precision", "studies (positive)", "study ROC-AUC"):
+    for head in ("average precision", "studies (positive)", "study ROC-AUC", *IN_FOLDS):
         table.add_column(head)
     for how, slices in scored_slices([run, *beside]):
         for source, part in by_source(slices, together):
-            table.add_row(how, source, *_figures(part))
+            in_folds = _figures_in_folds(part) if how == BY_FOLDS else ["-"] * len(IN_FOLDS)
+            table.add_row(how, source, *_figures(part), *in_folds)
     return table
 
 
@@ -152,6 +167,19 @@ def _by_slice(scored: pd.DataFrame) -> pd.DataFrame:
 def cases_of(slices: pd.DataFrame) -> tuple[Cases, Cases]:
     """Slices and studies with their probabilities."""
     return slice_cases(slices), study_cases(studies_of(slices, Settings().slice_threshold))
+
+
+def _figures_in_folds(slices: pd.DataFrame) -> list[str]:
+    """ROC-AUC of slices and studies over pairs of the same fold."""
+    studies = studies_of(slices, Settings().slice_threshold)
+    studies = studies[studies["probability"].notna()]
+    fold_of = slices.groupby("study_instance_uid")["fold"].first()
+    known = slices[slices["any"].notna()]
+    folds = (known["fold"].to_numpy(), studies["study_instance_uid"].map(fold_of).to_numpy())
+    return [
+        cell_text(resampled(roc_auc_within(fold), cases, Settings()), percent=False)
+        for fold, cases in zip(folds, (slice_cases(known), study_cases(studies)), strict=True)
+    ]
 
 
 def _compared(first: Cases, second: Cases, rounds: int) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from cruor.training.evaluation.metrics import (
     bootstrap,
     proportion,
     roc_auc,
+    roc_auc_within,
     sensitivity,
     specificity,
     value_of,
@@ -70,6 +71,38 @@ def test_roc_auc_is_the_share_of_pairs_in_the_right_order() -> None:
 def test_roc_auc_of_one_class_is_not_a_number() -> None:
     assert math.isnan(value_of(roc_auc, np.ones(3, bool), np.arange(3.0)))
     assert math.isnan(value_of(roc_auc, np.zeros(3, bool), np.arange(3.0)))
+
+
+class TestRocAucWithin:
+    """Pairs across groups do not count."""
+
+    LABELS = np.array([True, False, False, True, False, True])
+    SCORES = np.array([0.9, 0.8, 0.1, 0.2, 0.3, 0.5])
+    GROUPS = np.array(["a", "a", "a", "b", "b", "b"])
+
+    def test_one_group_is_the_plain_area(self) -> None:
+        within = roc_auc_within(np.zeros(6))
+        assert value_of(within, self.LABELS, self.SCORES) == value_of(roc_auc, self.LABELS, self.SCORES)
+
+    def test_it_is_the_share_of_pairs_within_groups_in_the_right_order(self) -> None:
+        # a: 0.9 over 0.8 and 0.1; b: 0.5 over 0.3, 0.2 not
+        assert value_of(roc_auc_within(self.GROUPS), self.LABELS, self.SCORES) == pytest.approx(3 / 4)
+
+    def test_what_lies_between_groups_does_not_count(self) -> None:
+        shifted = self.SCORES + 10 * (self.GROUPS == "b")
+        within = roc_auc_within(self.GROUPS)
+        assert value_of(within, self.LABELS, shifted) == value_of(within, self.LABELS, self.SCORES)
+        assert value_of(roc_auc, self.LABELS, shifted) != value_of(roc_auc, self.LABELS, self.SCORES)
+
+    def test_cases_drawn_twice_count_twice(self) -> None:
+        weights = np.array([[2.0, 1, 1, 1, 1, 1]])
+        (area,) = roc_auc_within(self.GROUPS)(self.LABELS, self.SCORES, weights)
+        assert area == pytest.approx(5 / 6)
+
+    def test_a_group_of_one_class_has_no_pairs(self) -> None:
+        labels = np.array([True, False, False, True, True, True])
+        assert value_of(roc_auc_within(self.GROUPS), labels, self.SCORES) == 1
+        assert math.isnan(value_of(roc_auc_within(self.GROUPS), np.ones(6, dtype=bool), self.SCORES))
 
 
 def test_average_precision_is_not_the_area_by_trapezoids() -> None:

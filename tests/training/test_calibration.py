@@ -25,8 +25,10 @@ from cruor.training.calibration import (
     cross_fitted_studies,
     fit_slice_calibration,
     fit_study_head,
+    logits_for_study,
     operating_points,
     outputs_of,
+    score_studies,
     sensitive_threshold,
 )
 from cruor.training.map_column import MAP_COLUMN, pack_maps, unpack_maps
@@ -301,6 +303,17 @@ class TestAveragedLogits:
         alone = fit_slice_calibration(slices.assign(position_mm=np.nan))
         assert fitted.slope != alone.slope
         assert alone.reach_mm == 0, "nothing was averaged, so the reader must not"
+
+    def test_studies_are_judged_without_the_maps_of_neighbours(self) -> None:
+        slices = with_maps(placed())
+        calibration = fit_slice_calibration(slices)
+        without = replace(calibration, maps=None)
+        np.testing.assert_array_equal(
+            logits_for_study(slices, calibration), calibrated_logits(slices, without)
+        )
+        scored, alone = (score_studies(slices, one, PLAIN_HEAD, 0.8) for one in (calibration, without))
+        assert (scored["probability"] == alone["probability"]).all()
+        assert (scored["positive_slices"] != alone["positive_slices"]).any()
 
     def test_calibration_asks_maps_where_the_network_has_them(self) -> None:
         slices = with_maps(placed())

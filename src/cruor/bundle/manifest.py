@@ -37,6 +37,8 @@ class BundleError(Exception):
 class MapContext:
     """How the maps of neighbours enter a slice's logit of `any` (`reader.along_scan.context_of_maps`).
 
+    The study is judged without: a small bleed may be seen on one slice alone.
+
     Attributes:
         reach_mm: maps of slices about so near are averaged, cell by cell.
         hottest_share: of a map's cells, the hottest: the logit is pooled from their mean.

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from cruor.bundle.manifest import Rules
+from cruor.bundle.manifest import Rules, SliceCalibration
 from cruor.bundle.model import Bundle
 from cruor.dicom.choice import MIN_BRAIN_MM, MIN_BRAIN_SLICES, choose_series
 from cruor.dicom.head import Inside, has_brain, inside_skull, looks_like_phantom
@@ -167,13 +167,17 @@ def _read(study: Study, unread: StudyResult, bundle: Bundle, rule: str, on_slice
         unread = replace(unread, notes=(note, *unread.notes))
     slices = _with_neighbours(reading.seen, series, bundle)
     volume = _blood_volume(series, slices, bundle)
-    return _decide(replace(unread, blood_volume=volume), slices, bundle, rule)
+    # Without the context of maps: a small bleed may be seen on one slice alone.
+    judged = _probabilities(reading.seen, series, bundle, replace(bundle.manifest.calibration, maps=None))
+    probability = study_probability(judged[:, 0], bundle.manifest.study_head)
+    return _decide(replace(unread, blood_volume=volume), slices, probability, bundle, rule)
 
 
-def _decide(unread: StudyResult, slices: list[SliceResult], bundle: Bundle, rule: str) -> StudyResult:
+def _decide(
+    unread: StudyResult, slices: list[SliceResult], probability: float, bundle: Bundle, rule: str
+) -> StudyResult:
     rules = bundle.manifest.rules
     probabilities = np.array([one.probability for one in slices])
-    probability = study_probability(probabilities, bundle.manifest.study_head)
     positive = int((probabilities > rules.slice_threshold).sum())
     if not math.isfinite(probability):
         raise NoNumberError
@@ -296,14 +300,7 @@ def _run_batch(heads: list[_Head], series: Series, bundle: Bundle, reading: _Rea
 
 def _with_neighbours(seen: list[_Seen], series: Series, bundle: Bundle) -> list[SliceResult]:
     """Probabilities of each slice, its neighbours asked where the distance to them is known."""
-    logits = np.stack([one.logits for one in seen]).astype(np.float64)
-    if series.spacing_mm is not None:
-        positions = np.array([one.position_mm for one in seen])
-        maps = np.stack([one.map for one in seen]) if bundle.has_maps else None
-        logits = logits_along_scan(logits, maps, positions, bundle.manifest.calibration)
-    calibrated = bundle.slice_probabilities(logits)
-    if not np.isfinite(calibrated).all():
-        raise NoNumberError
+    calibrated = _probabilities(seen, series, bundle, bundle.manifest.calibration)
     findings = bundle.manifest.outputs[1:]
     return [
         SliceResult(
@@ -318,6 +315,21 @@ def _with_neighbours(seen: list[_Seen], series: Series, bundle: Bundle) -> list[
         )
         for number, (one, probabilities) in enumerate(zip(seen, calibrated, strict=True), start=1)
     ]
+
+
+def _probabilities(
+    seen: list[_Seen], series: Series, bundle: Bundle, calibration: SliceCalibration
+) -> NDArray[np.float64]:
+    """Calibrated probabilities, (slices, outputs), neighbours asked as the calibration says."""
+    logits = np.stack([one.logits for one in seen]).astype(np.float64)
+    if series.spacing_mm is not None:
+        positions = np.array([one.position_mm for one in seen])
+        maps = np.stack([one.map for one in seen if one.map is not None]) if bundle.has_maps else None
+        logits = logits_along_scan(logits, maps, positions, calibration)
+    calibrated = bundle.slice_probabilities(logits)
+    if not np.isfinite(calibrated).all():
+        raise NoNumberError
+    return calibrated
 
 
 def _heads(frames: tuple[Frame, ...], settings: InputSettings) -> Iterator[_Head | UnreadableError]:

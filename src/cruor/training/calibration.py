@@ -103,7 +103,7 @@ def fit_study_head(out_of_fold: pd.DataFrame, calibration: SliceCalibration) -> 
     """Logistic regression on the features of the complete studies; PLAIN_HEAD where they are too few."""
     rows, targets = [], []
     for study in complete_studies(out_of_fold):
-        rows.append(study_features(calibrated_logits(study, calibration), FEATURES))
+        rows.append(study_features(logits_for_study(study, calibration), FEATURES))
         targets.append(bool(study["any"].max()))
     if min(sum(targets), len(targets) - sum(targets)) < FEWEST_STUDIES:
         return PLAIN_HEAD
@@ -144,14 +144,14 @@ def score_studies(
     """
     records = []
     for study in complete_studies(slices):
-        probabilities = 1 / (1 + np.exp(-calibrated_logits(study, calibration)))
+        probabilities = _probability(calibrated_logits(study, calibration))
         records.append(
             {
                 "source": study["source"].iloc[0],
                 "patient_id": study["patient_id"].iloc[0],
                 "study_instance_uid": study["study_instance_uid"].iloc[0],
                 "label": bool(study["any"].max()),
-                "probability": study_probability(probabilities, head),
+                "probability": study_probability(_probability(logits_for_study(study, calibration)), head),
                 "positive_slices": int((probabilities > slice_threshold).sum()),
                 "slice_count": len(study),
             }
@@ -223,6 +223,18 @@ def calls_by_other_folds(
 def calibrated_logits(slices: pd.DataFrame, calibration: SliceCalibration) -> NDArray[np.float64]:
     """Calibrated logits of `any`, (slices,)."""
     return np.asarray(all_calibrated_logits(slices, calibration)[:, 0])
+
+
+def logits_for_study(slices: pd.DataFrame, calibration: SliceCalibration) -> NDArray[np.float64]:
+    """Calibrated logits of `any` by which a study is judged, (slices,): without the context of maps.
+
+    A small bleed may be seen on one slice alone, and a study is as suspicious as its worst slice.
+    """
+    return calibrated_logits(slices, replace(calibration, maps=None))
+
+
+def _probability(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(1 / (1 + np.exp(-logits)))
 
 
 def cross_fitted_logits(out_of_fold: pd.DataFrame) -> NDArray[np.float64]:

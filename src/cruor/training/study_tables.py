@@ -37,6 +37,7 @@ from cruor.training.evaluation.metrics import (
 )
 from cruor.training.evaluation.tables import cell_text
 from cruor.training.export import SLICE_THRESHOLD, check_measurable, rule_calls
+from cruor.training.map_column import MAP_COLUMN
 from cruor.training.runs import OUT_OF_FOLD
 from cruor.training.together import held_out_slices
 
@@ -163,7 +164,8 @@ def fewer_studies_table(run: Path, beside: Sequence[Path] = ()) -> Table:
 
 def _highest_slices(slices: pd.DataFrame, studies: pd.DataFrame) -> pd.DataFrame:
     """The studies with their highest slice probability, calibrated by the other folds, as theirs."""
-    logits = pd.Series(cross_fitted_logits(slices), index=slices.index)[slices["complete_series"]]
+    alone = slices.drop(columns=MAP_COLUMN, errors="ignore")  # as the head sees them: `logits_for_study`
+    logits = pd.Series(cross_fitted_logits(alone), index=slices.index)[slices["complete_series"]]
     highest = logits.groupby(slices["study_instance_uid"]).max()
     found = studies["study_instance_uid"].map(highest)
     return studies.assign(probability=1 / (1 + np.exp(-found)))

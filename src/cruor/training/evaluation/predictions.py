@@ -8,7 +8,7 @@ output, `study_probability` and `study_threshold` (the operating point that deci
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +25,10 @@ from cruor.training.calibration import (
     averaged_logits,
     best_balance,
     by_fold,
-    calibrated_logits,
     complete_studies,
     fit_slice_calibration,
     fit_study_head,
+    logits_for_study,
     outputs_of,
 )
 from cruor.training.data import why_unreadable
@@ -135,8 +135,10 @@ def run_bundle(
             said[MAP_COLUMN] = pack_maps(maps)
         averaged = averaged_logits(study.assign(**said), bundle.manifest.calibration)
         probabilities = bundle.slice_probabilities(averaged)
+        for_study = replace(bundle.manifest.calibration, maps=None)
+        judged = bundle.slice_probabilities(averaged_logits(study.assign(**said), for_study))
         columns = _columns(bundle.manifest.outputs, logits, probabilities)
-        columns["study_probability"] = study_probability(probabilities[:, 0], bundle.manifest.study_head)
+        columns["study_probability"] = study_probability(judged[:, 0], bundle.manifest.study_head)
         parts.append(study.assign(**columns))
         done += len(study)
         progress(done, len(index))
@@ -208,7 +210,7 @@ def calibrated_by(others: pd.DataFrame, held_out: pd.DataFrame) -> pd.DataFrame:
     head = fit_study_head(others, calibration)
 
     def chance(study: pd.DataFrame) -> float:
-        return study_probability(1 / (1 + np.exp(-calibrated_logits(study, calibration))), head)
+        return study_probability(1 / (1 + np.exp(-logits_for_study(study, calibration))), head)
 
     learned = np.array([chance(study) for study in complete_studies(others)])
     fitted["study_threshold"] = best_balance(np.array(truths), learned)

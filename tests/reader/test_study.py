@@ -148,19 +148,46 @@ def test_a_bundle_with_a_reach_asks_the_neighbours_of_a_slice(suspected, epidura
     assert asked.argmax() == alone.argmax()
 
 
-def test_a_bundle_with_a_context_of_maps_asks_the_maps_of_neighbours(epidural):
-    calibration = bundle().manifest.calibration
+class Flickering(BrightBlood):
+    """A map of blood that is warm on every second slice alone."""
+
+    def run(self, names, feeds):
+        logits, maps = super().run(names, feeds)
+        return [
+            logits,
+            np.where(np.arange(len(maps))[:, None, None, None] % 2, 0.9, 0.1).astype(np.float32) + 0 * maps,
+        ]
+
+
+def asking_maps(session=None):
+    """Bundles whose map is blood: one without, one with the maps of neighbours."""
     context = MapContext(reach_mm=4.0, hottest_share=0.02, logit_share=0.7)
-    alone = read_study(epidural, bundle())
-    asked = read_study(epidural, bundle(calibration=replace(calibration, maps=context)))
+    calibration = replace(bundle().manifest.calibration, maps=context)
+    plain = bundle(session or Flickering(), map_kind="blood", map_scale=1.0)
+    return plain, replace(plain, manifest=replace(plain.manifest, calibration=calibration))
+
+
+def test_a_bundle_with_a_context_of_maps_asks_the_maps_of_neighbours(epidural):
+    plain, asking = asking_maps()
+    alone, asked = read_study(epidural, plain), read_study(epidural, asking)
     maps = np.stack([one.map for one in alone.slices])
-    changed = context_of_maps(maps, np.array([one.position_mm for one in alone.slices]), context)
+    positions = np.array([one.position_mm for one in alone.slices])
+    changed = context_of_maps(maps, positions, asking.manifest.calibration.maps)
     assert np.abs(changed).max() > 0.1
     before, after = (np.array([one.probability for one in result.slices]) for result in (alone, asked))
-    np.testing.assert_allclose(
-        np.log(after / (1 - after)), np.log(before / (1 - before)) + changed, rtol=1e-6
-    )
-    assert asked.probability == alone.probability, "a small bleed may be seen on one slice alone"
+    logits_before, logits_after = (np.log(chance / (1 - chance)) for chance in (before, after))
+    np.testing.assert_allclose(logits_after, logits_before + changed, rtol=1e-6)
+
+
+def test_the_study_probability_is_made_without_the_maps_of_neighbours(epidural):
+    plain, asking = asking_maps()
+    assert read_study(epidural, asking).probability == read_study(epidural, plain).probability
+
+
+def test_the_slice_that_made_the_study_probability_is_among_those_to_look_at(epidural):
+    plain, asking = asking_maps()
+    worst = max(read_study(epidural, plain).slices, key=lambda one: one.probability)
+    assert worst.number in read_study(epidural, asking).suspicious
 
 
 def test_without_known_spacing_each_slice_stands_for_itself(epidural, suspected):

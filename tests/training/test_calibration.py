@@ -289,12 +289,17 @@ class TestAveragedLogits:
         slices = placed().assign(**changes)
         assert (averaged_logits(slices, REACHING)[:, 0] == slices["logit_any"]).all()
 
-    def test_shuffled_rows_get_the_same_values(self) -> None:
-        slices = placed()
+    @pytest.mark.parametrize("calibration", [REACHING, replace(REACHING, maps=CONTEXT)])
+    def test_shuffled_rows_get_the_same_values(self, calibration: SliceCalibration) -> None:
+        slices = with_maps(placed())
         order = np.random.default_rng(0).permutation(len(slices))
         np.testing.assert_allclose(
-            averaged_logits(slices.iloc[order], REACHING), averaged_logits(slices, REACHING)[order]
+            averaged_logits(slices.iloc[order], calibration), averaged_logits(slices, calibration)[order]
         )
+
+    def test_a_calibration_that_asks_maps_of_a_table_without_is_refused(self) -> None:
+        with pytest.raises(ValueError, match="the table holds none"):
+            averaged_logits(placed(), replace(REACHING, maps=CONTEXT))
 
     def test_calibration_is_fitted_to_and_tells_that_reach(self) -> None:
         slices = placed()

@@ -17,6 +17,7 @@ from cruor.training import crossval
 from cruor.training.crossval import crossvalidate
 from cruor.training.data import Heads
 from cruor.training.experiment import Experiment, ExperimentError
+from cruor.training.map_column import MAP_COLUMN
 from cruor.training.prepare.store import LABELS, read_index, write_prepared
 from cruor.training.run import LOGIT_COLUMNS
 from cruor.training.runs import LEFT_OUT
@@ -141,6 +142,22 @@ def test_finished_folds_are_not_trained_again(watched: Watched, prepared: Path, 
     again = pd.read_parquet(crossvalidate(file, tmp_path))
     assert list(watched.taught) == ["fold1"]
     pd.testing.assert_frame_equal(again, first)
+
+
+def test_a_fold_that_an_older_cruor_scored_without_maps_is_scored_again(
+    watched: Watched, prepared: Path, tmp_path: Path
+) -> None:
+    plain = tiny_experiment(prepared)
+    file = saved(replace(plain, network=replace(plain.network, name="blood-map")), tmp_path)
+    crossvalidate(file, tmp_path)
+    watched.taught.clear()
+    older = tmp_path / "tiny" / "fold0" / "held_out.parquet"
+    kept = tmp_path / "tiny" / "fold1" / "held_out.parquet"
+    with_map = pd.read_parquet(kept)
+    with_map.assign(**{MAP_COLUMN: b""}).to_parquet(kept)
+    assert MAP_COLUMN not in pd.read_parquet(older)
+    crossvalidate(file, tmp_path)
+    assert list(watched.taught) == ["fold0"]
 
 
 def test_a_fold_whose_table_was_half_written_is_trained_again(

@@ -49,7 +49,6 @@ from cruor.training.export import (
     TERMS,
     BundleName,
     balanced_accuracy,
-    check_maps,
     data_sources,
     evidence_of_folds,
     export_run,
@@ -428,15 +427,6 @@ def test_no_bundle_is_made_of_a_point_of_a_learning_curve(
     save_experiment(replace(finished_experiment, data=data), tmp_path / EXPERIMENT_FILE)
     with pytest.raises(ExperimentError, match="learned_share"):
         export_run(tmp_path, tmp_path / "bundle", BundleName("x", "1"))
-
-
-def test_logits_from_before_maps_were_kept_are_refused_where_the_map_is_blood(
-    out_of_fold: pd.DataFrame, finished_run: Path
-) -> None:
-    check_maps("grad-cam", out_of_fold, finished_run)
-    with pytest.raises(ExperimentError, match="without maps; delete held_out"):
-        check_maps("blood", out_of_fold, finished_run)
-    check_maps("blood", out_of_fold.assign(map=b""), finished_run)
 
 
 def test_the_default_rule_is_the_one_with_the_best_balance(bundle: Bundle, out_of_fold: pd.DataFrame) -> None:

@@ -278,10 +278,20 @@ class TestPredicting:
         said = predict_slices(module, heads, np.arange(len(heads.index)))
         assert (said["blood_share"] == 1).all()
         assert (said["drawn_share"][said["any"] == 0] == 0).all()
-        assert unpack_maps(said[MAP_COLUMN]).shape == (len(said), 8, 8)
-        assert (unpack_maps(said[MAP_COLUMN]) == 1).all()
+        assert (unpack_maps(said[MAP_COLUMN]) == np.ones((len(said), 8, 8))).all()
         drawn = said["drawn_share"][said["any"] == 1]
         assert drawn.between(0.01, 0.2).all()
+
+    def test_each_slice_has_its_own_map(self, experiment: Experiment) -> None:
+        of_blood = replace(experiment, network=replace(experiment.network, name="blood-map"))
+        heads = load_heads(of_blood.data, of_blood.input)
+        module = SliceModule(of_blood, steps_per_epoch=1).eval()
+        rows = np.arange(len(heads.index))
+        forth, back = (
+            unpack_maps(predict_slices(module, heads, some)[MAP_COLUMN]) for some in (rows, rows[::-1])
+        )
+        np.testing.assert_allclose(back[::-1], forth, atol=1e-5)
+        assert np.ptp(forth, axis=0).max() > 1e-4
 
     def test_logits_of_slices_on_disk_are_the_same_to_the_bit(self, experiment: Experiment) -> None:
         rows = np.arange(25)

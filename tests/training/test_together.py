@@ -11,7 +11,7 @@ import pytest
 
 from cruor.training.experiment import DataSettings, Experiment, ExperimentError, save_experiment
 from cruor.training.map_column import MAP_COLUMN, pack_maps, unpack_maps
-from cruor.training.runs import EXPERIMENT_FILE, OUT_OF_FOLD
+from cruor.training.runs import EXPERIMENT_FILE, OUT_OF_FOLD, PREDICTIONS_FILE
 from cruor.training.together import check_alike, check_cross_validated, held_out_slices
 from tests.training.evaluation.making import table
 
@@ -100,23 +100,30 @@ class TestHeldOutSlices:
         others = [name for name in ours.columns if name not in ("logit_any", "blood_share")]
         pd.testing.assert_frame_equal(mean[others], ours[others])
 
-    def test_maps_are_averaged_as_the_bundle_averages_them_by_their_probabilities(
+    def test_maps_are_averaged_as_the_bundle_averages_them_by_the_logits_of_cells(
         self, tmp_path: Path
     ) -> None:
         ours, cells = table(folds=2), np.ones((3, 3))
-        maps = [pack_maps(np.stack([level * cells] * len(ours))) for level in (0.2, 0.6)]
+        maps = [pack_maps(np.stack([level * cells] * len(ours))) for level in (0.01, 0.9)]
         runs = [
             run_of(tmp_path / name, FIRST, ours.assign(**{MAP_COLUMN: column}))
             for name, column in zip("ab", maps, strict=True)
         ]
         mean = unpack_maps(held_out_slices(runs, OUT_OF_FOLD)[MAP_COLUMN])
-        np.testing.assert_allclose(mean, 0.4, rtol=1e-6)
+        wanted = 1 / (1 + np.exp(-(np.log(0.01 / 0.99) + np.log(9)) / 2))
+        np.testing.assert_allclose(mean, wanted, rtol=1e-6)
 
-    def test_without_maps_of_every_run_there_are_none(self, tmp_path: Path) -> None:
-        ours = table(folds=2)
-        mapped = ours.assign(**{MAP_COLUMN: pack_maps(np.ones((len(ours), 3, 3)))})
-        runs = [run_of(tmp_path / "a", FIRST, mapped), run_of(tmp_path / "b", FIRST, ours)]
-        assert MAP_COLUMN not in held_out_slices(runs, OUT_OF_FOLD)
+    @pytest.mark.parametrize(
+        ("file", "again"), [(OUT_OF_FOLD, "cruor crossval"), (PREDICTIONS_FILE, "cruor train")]
+    )
+    def test_a_table_without_the_maps_of_its_network_is_refused(
+        self, tmp_path: Path, file: str, again: str
+    ) -> None:
+        with_map = replace(FIRST, network=replace(FIRST.network, name="blood-map"))
+        run = run_of(tmp_path / "a", with_map, table(folds=2))
+        table(folds=2).to_parquet(run / file)
+        with pytest.raises(ExperimentError, match=f"{file}: made by an older cruor.*{again}"):
+            held_out_slices([run], file)
 
     def test_one_run_is_as_it_stands(self, tmp_path: Path) -> None:
         ours = table(folds=2)

@@ -37,7 +37,8 @@ class BundleError(Exception):
 class MapContext:
     """How the maps of neighbours enter a slice's logit of `any` (`reader.along_scan.context_of_maps`).
 
-    The study is judged without: a small bleed may be seen on one slice alone.
+    Slices are shown and counted with it. The study probability is made without: a small bleed may be seen on
+    one slice alone.
 
     Attributes:
         reach_mm: maps of slices about so near are averaged, cell by cell.
@@ -65,6 +66,11 @@ class SliceCalibration:
     intercept: tuple[float, ...]
     reach_mm: float = 0.0
     maps: MapContext | None = None
+
+    @property
+    def for_study(self) -> SliceCalibration:
+        """By which the study probability is made: the same without the maps of neighbours."""
+        return replace(self, maps=None)
 
 
 @dataclass(frozen=True)

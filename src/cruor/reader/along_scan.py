@@ -42,6 +42,12 @@ def count_hottest(cells: int, share: float) -> int:
     return max(1, round(share * cells))
 
 
+def logits_of_cells(maps: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Probabilities of cells as logits, of the same shape; certain ones as nearly certain (NEARLY)."""
+    chance = np.clip(np.asarray(maps, dtype=np.float64), NEARLY, 1 - NEARLY)
+    return np.asarray(np.log(chance / (1 - chance)))
+
+
 def context_of_maps(
     maps: NDArray[np.floating], positions_mm: NDArray[np.float64], context: MapContext
 ) -> NDArray[np.float64]:
@@ -49,6 +55,7 @@ def context_of_maps(
 
     Blood goes on at the same place of the next slice, what is taken for it mostly does not. The head is cut
     out alike in each slice, so that cells of one place lie about on each other; nothing is moved to fit.
+    Exact for one network; of several the mean map is taken, though each pools its logit from its own.
 
     Args:
         maps: probability of blood by cell, (slices, h, w), of one series.
@@ -58,8 +65,7 @@ def context_of_maps(
     Returns:
         What is to be added to the logit of `any`, (slices,); 0 for a slice without neighbours near.
     """
-    chance = np.clip(maps.reshape(len(maps), -1).astype(np.float64), NEARLY, 1 - NEARLY)
-    cells = np.log(chance / (1 - chance))
+    cells = logits_of_cells(maps).reshape(len(maps), -1)
     averaged = average_along_scan(cells, positions_mm, context.reach_mm)
     change = _mean_hottest(averaged, context.hottest_share) - _mean_hottest(cells, context.hottest_share)
     return np.asarray(context.logit_share * change)

@@ -167,17 +167,17 @@ def _read(study: Study, unread: StudyResult, bundle: Bundle, rule: str, on_slice
         unread = replace(unread, notes=(note, *unread.notes))
     slices = _with_neighbours(reading.seen, series, bundle)
     volume = _blood_volume(series, slices, bundle)
-    # Without the context of maps: a small bleed may be seen on one slice alone.
-    judged = _probabilities(reading.seen, series, bundle, replace(bundle.manifest.calibration, maps=None))
-    probability = study_probability(judged[:, 0], bundle.manifest.study_head)
-    return _decide(replace(unread, blood_volume=volume), slices, probability, bundle, rule)
+    judged = _probabilities(reading.seen, series, bundle, bundle.manifest.calibration.for_study)[:, 0]
+    return _decide(replace(unread, blood_volume=volume), slices, judged, bundle, rule)
 
 
 def _decide(
-    unread: StudyResult, slices: list[SliceResult], probability: float, bundle: Bundle, rule: str
+    unread: StudyResult, slices: list[SliceResult], judged: NDArray[np.float64], bundle: Bundle, rule: str
 ) -> StudyResult:
+    """Decide by the slices, and by what the study probability is made of, (slices,) (`for_study`)."""
     rules = bundle.manifest.rules
     probabilities = np.array([one.probability for one in slices])
+    probability = study_probability(judged, bundle.manifest.study_head)
     positive = int((probabilities > rules.slice_threshold).sum())
     if not math.isfinite(probability):
         raise NoNumberError
@@ -207,7 +207,7 @@ def _decide(
         positive_slices=positive,
         notes=(*notes, *unread.notes),
         slices=tuple(slices),
-        suspicious=_suspicious(slices, rules, suspected),
+        suspicious=_suspicious(slices, judged, rules, suspected),
     )
 
 
@@ -262,13 +262,19 @@ def _too_little_brain(series: Series, reading: _Reading, phantom: str | None) ->
     return None
 
 
-def _suspicious(slices: list[SliceResult], rules: Rules, suspected: bool) -> tuple[int, ...]:
-    """Numbers of the slices to look at first: every positive one, and some of a suspected study always."""
+def _suspicious(
+    slices: list[SliceResult], judged: NDArray[np.float64], rules: Rules, suspected: bool
+) -> tuple[int, ...]:
+    """Numbers of the slices to look at first: every positive one, and some of a suspected study always.
+
+    The one that its probability was made of is among those.
+    """
     ranked = sorted(slices, key=lambda one: -one.probability)
     positive = [one.number for one in ranked if one.probability > rules.slice_threshold]
     if suspected and not positive:
         positive = [one.number for one in ranked[:SHOWN_AT_LEAST]]
-    return tuple(positive)
+    worst = slices[int(judged.argmax())].number
+    return tuple(positive if worst in positive or not suspected else [*positive, worst])
 
 
 def _read_slices(series: Series, bundle: Bundle, on_slice: OnSlice) -> _Reading:

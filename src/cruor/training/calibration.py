@@ -28,7 +28,7 @@ REACH_MM = 4.0
 """How near slices are whose logits are averaged; see docs/reader.md for what was tried."""
 
 MAP_REACH_MM = 4.0
-"""How near slices are whose maps are averaged; the same."""
+"""How near slices are whose maps are averaged: as near as those whose logits are."""
 
 FEWEST_STUDIES = 5
 """With fewer complete studies of either class no study head is fitted: PLAIN_HEAD is taken."""
@@ -48,11 +48,14 @@ def outputs_of(predictions: pd.DataFrame) -> tuple[str, ...]:
 def fit_slice_calibration(out_of_fold: pd.DataFrame) -> SliceCalibration:
     """Platt scaling of each output, averaged along the scan, positives and negatives weighing the same.
 
+    Fitted with the maps of neighbours. The study head takes the same scaling without them (`for_study`), and
+    is fitted to what comes out.
+
     Equal weight keeps the meaning of the paper's 0.8, which was set for a network trained on as many
     slices with hemorrhage as without (section 2.3).
     """
     slopes, intercepts = [], []
-    along_scan = _reach(out_of_fold)
+    along_scan = _asked(out_of_fold)
     averaged = averaged_logits(out_of_fold, along_scan)
     for place, label in enumerate(outputs_of(out_of_fold)):
         known = out_of_fold[label].notna().to_numpy()
@@ -67,7 +70,7 @@ def fit_slice_calibration(out_of_fold: pd.DataFrame) -> SliceCalibration:
     return replace(along_scan, slope=tuple(slopes), intercept=tuple(intercepts))
 
 
-def _reach(out_of_fold: pd.DataFrame) -> SliceCalibration:
+def _asked(out_of_fold: pd.DataFrame) -> SliceCalibration:
     """How far neighbours are asked, with no slopes yet: nowhere where no place is known."""
     if not _placed(out_of_fold).any():
         return SliceCalibration((), ())
@@ -80,14 +83,19 @@ def averaged_logits(slices: pd.DataFrame, calibration: SliceCalibration) -> NDAr
 
     Slices of complete series are averaged with their neighbours; others, and those whose place is not known,
     stand for themselves.
+
+    Raises:
+        ValueError: the calibration asks maps, and the table has none.
     """
+    if calibration.maps is not None and MAP_COLUMN not in slices:
+        raise ValueError("the calibration asks the maps of neighbours, and the table holds none")
     logits = slices[[f"logit_{output}" for output in outputs_of(slices)]].to_numpy(dtype=np.float64)
     averaged: NDArray[np.float64] = logits.copy()
     numbered = slices.assign(row_number=np.arange(len(slices)))
     for _, study in numbered[_placed(slices)].groupby(["source", "study_instance_uid"]):
         rows = study["row_number"].to_numpy()
         positions = study["position_mm"].to_numpy(dtype=np.float64)
-        maps = unpack_maps(study[MAP_COLUMN]) if MAP_COLUMN in study else None
+        maps = unpack_maps(study[MAP_COLUMN]) if calibration.maps is not None else None
         averaged[rows] = logits_along_scan(logits[rows], maps, positions, calibration)
     return averaged
 
@@ -230,7 +238,7 @@ def logits_for_study(slices: pd.DataFrame, calibration: SliceCalibration) -> NDA
 
     A small bleed may be seen on one slice alone, and a study is as suspicious as its worst slice.
     """
-    return calibrated_logits(slices, replace(calibration, maps=None))
+    return calibrated_logits(slices, calibration.for_study)
 
 
 def _probability(logits: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -9,9 +9,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from pyarrow.parquet import read_schema
 
 from cruor.training.data import Heads, load_heads
 from cruor.training.experiment import DataSettings, Experiment, ExperimentError, load_experiment
+from cruor.training.map_column import MAP_COLUMN
+from cruor.training.networks import WITH_MAP_OF_BLOOD
 from cruor.training.prepare.store import write_table
 from cruor.training.run import check_code, check_heads, check_network, fit, open_run, predict_slices
 from cruor.training.runs import FOLD, HELD_OUT, LEFT_OUT, OUT_OF_FOLD
@@ -84,8 +87,14 @@ def _groups(data: DataSettings, index: pd.DataFrame) -> Iterator[Part]:
 
 
 def _score(part: Part, experiment: Experiment, heads: Heads, run: Path) -> pd.DataFrame:
-    """Train a part's network and let it score what it has not seen; a finished part is read again."""
+    """Train a part's network and let it score what it has not seen; a finished part is read again.
+
+    One that an older cruor scored, which kept no maps, is scored again by what was trained.
+    """
     file = run / part.folder / HELD_OUT
+    asks_maps = experiment.network.name in WITH_MAP_OF_BLOOD
+    if asks_maps and file.exists() and MAP_COLUMN not in read_schema(file).names:
+        file.unlink()
     if not file.exists():
         others = np.setdiff1d(np.arange(len(heads.index)), part.held_out)
         check_no_patient_on_two_sides(heads.index, others, part.held_out)

@@ -39,6 +39,7 @@ BY_FOLDS = "out of fold"
 
 
 IN_FOLDS = ("slice ROC-AUC in folds", "study ROC-AUC in folds")
+"""Columns over pairs of the same fold of the first run. Further runs may have other folds."""
 
 
 def crossval_table(run: Path, beside: Sequence[Path] = (), together: Sequence[str] = ()) -> Table:
@@ -123,8 +124,8 @@ def check_together(known: Collection[str], together: Sequence[str]) -> None:
 
 
 def scored_sources(runs: Sequence[Path]) -> set[str]:
-    """Sources of which cross-validated runs scored slices out of fold."""
-    return set(held_out_slices(runs, OUT_OF_FOLD)["source"])
+    """Sources of which cross-validated runs scored slices out of fold: those of the first, all are alike."""
+    return set(held_out_slices(runs[:1], OUT_OF_FOLD)["source"])
 
 
 def by_source(slices: pd.DataFrame, together: Sequence[str]) -> Iterator[tuple[str, pd.DataFrame]]:

@@ -65,7 +65,6 @@ from cruor.training.evaluation.predictions import calibrated_by, studies_of, wit
 from cruor.training.evaluation.reliability import reliability_curve
 from cruor.training.experiment import Experiment, ExperimentError, load_experiment
 from cruor.training.graph import HALF, STORES, load_network, map_scale, write_graph
-from cruor.training.map_column import MAP_COLUMN
 from cruor.training.networks.base import SliceNetwork
 from cruor.training.networks.ensemble import Ensemble
 from cruor.training.networks.windows import show_more_windows
@@ -108,8 +107,7 @@ STRICTEST = "non-commercial research"
 NETWORK_WORDS = {
     "lite0": "EfficientNet-Lite0, global average pooling, one linear layer",
     "blood-map": "EfficientNet-Lite0 and a per-pixel head on features of strides 8, 16 and 32; the logit of "
-    "any is seven tenths the mean of the map's hottest cells, three tenths a linear layer on the pooled last "
-    "features",
+    "any is made of the mean of the map's hottest cells and a linear layer on the pooled last features",
     "timm": "{backbone} of timm, global average pooling, one linear layer",
     "effclass": "EffClass (Cortés-Ferre et al. 2023, figures A4 to A7): EfficientDet-D0 without heads, five "
     "transposed convolutions, two convolutions, ResNet-18",
@@ -287,7 +285,6 @@ def export_run(
     if not experiment.data.split and experiment.data.leave_out:
         evidence = replace(evidence, left_out=held_out_slices(runs, LEFT_OUT))
     network = members[0] if len(members) == 1 else Ensemble(members)
-    check_maps(network.map_kind, table, run)
     folder.mkdir(parents=True, exist_ok=True)
     write_graph(network, experiment, folder / MODEL_FILE, store)
     manifest = make_manifest(
@@ -381,22 +378,6 @@ def check_measurable(scored: pd.DataFrame, run: Path) -> None:
                     f"{run}: {side}: no complete study {word} hemorrhage was held out, so no operating point "
                     "can be found or measured; take data with complete series, or another split"
                 )
-
-
-def check_maps(map_kind: str, scored: pd.DataFrame, run: Path) -> None:
-    """Refuse logits of a network with a map of blood that were made before maps were kept beside them.
-
-    They hold another share of the map than its network gives now (`networks.blood_map.MAP_SHARE`), so that
-    what was fitted to them would not fit.
-
-    Raises:
-        ExperimentError: what to do.
-    """
-    if map_kind == "blood" and MAP_COLUMN not in scored:
-        raise ExperimentError(
-            f"{run}: its slices were scored by an older cruor, without maps; delete held_out.parquet in its "
-            "folders and run `cruor crossval` again: what is trained stays"
-        )
 
 
 def check_calibration(calibration: SliceCalibration, scored: pd.DataFrame, run: Path) -> None:

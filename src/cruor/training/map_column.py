@@ -21,7 +21,10 @@ def pack_maps(maps: NDArray[np.floating]) -> list[bytes]:
 
 
 def unpack_maps(column: pd.Series | Iterable[bytes]) -> NDArray[np.float32]:
-    """The column's values -> (slices, side, side) float32."""
+    """The column's values -> (slices, side, side) float32; of no slices (0, 0, 0)."""
+    column = list(column)
+    if not column:
+        return np.zeros((0, 0, 0), dtype=np.float32)
     cells = np.stack([np.frombuffer(one, dtype=_CELL) for one in column])
     side = math.isqrt(cells.shape[1])
     return cells.reshape(len(cells), side, side)

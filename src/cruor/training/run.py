@@ -30,7 +30,7 @@ from cruor.training.evaluation.figures import BALANCED, NATURAL, Settings, slice
 from cruor.training.evaluation.tables import slice_table, write_csv
 from cruor.training.experiment import Experiment, ExperimentError, load_experiment, save_experiment
 from cruor.training.loading import HeadsData, slice_loader
-from cruor.training.map_column import MAP_COLUMN, pack_maps
+from cruor.training.map_column import MAP_COLUMN, pack_maps, unpack_maps
 from cruor.training.module import SliceModule
 from cruor.training.networks import build_network
 from cruor.training.prepare.store import LABELS, write_table
@@ -272,7 +272,8 @@ def predict_slices(module: SliceModule, heads: Heads, rows: NDArray[np.int64]) -
         said.append(of_batch)
     module.cpu()
     columns = {name: torch.cat([batch[name] for batch in said]).numpy() for name in said[0]}
-    if not all(np.isfinite(columns[name]).all() for name in LOGIT_COLUMNS if name in columns):
+    told = [*(columns[name] for name in LOGIT_COLUMNS if name in columns), *unpack_maps(shown)]
+    if not all(np.isfinite(one).all() for one in told):
         raise ExperimentError("the network gives no number for a slice: training went astray")
     scored = heads.index.iloc[rows].assign(**columns)
     return scored.assign(**{MAP_COLUMN: shown}) if shown else scored

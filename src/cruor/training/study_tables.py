@@ -16,10 +16,10 @@ from cruor.training.calibration import (
     by_fold,
     calls_by_other_folds,
     complete_studies,
-    cross_fitted_logits,
     cross_fitted_studies,
     fit_slice_calibration,
     fit_study_head,
+    logits_for_study,
     score_studies,
 )
 from cruor.training.evaluation.metrics import (
@@ -37,7 +37,6 @@ from cruor.training.evaluation.metrics import (
 )
 from cruor.training.evaluation.tables import cell_text
 from cruor.training.export import SLICE_THRESHOLD, check_measurable, rule_calls
-from cruor.training.map_column import MAP_COLUMN
 from cruor.training.runs import OUT_OF_FOLD
 from cruor.training.together import held_out_slices
 
@@ -164,9 +163,11 @@ def fewer_studies_table(run: Path, beside: Sequence[Path] = ()) -> Table:
 
 def _highest_slices(slices: pd.DataFrame, studies: pd.DataFrame) -> pd.DataFrame:
     """The studies with their highest slice probability, calibrated by the other folds, as theirs."""
-    alone = slices.drop(columns=MAP_COLUMN, errors="ignore")  # as the head sees them: `logits_for_study`
-    logits = pd.Series(cross_fitted_logits(alone), index=slices.index)[slices["complete_series"]]
-    highest = logits.groupby(slices["study_instance_uid"]).max()
+    logits = pd.concat(
+        pd.Series(logits_for_study(own, fit_slice_calibration(others)), index=own.index)
+        for own, others in by_fold(slices).values()
+    )
+    highest = logits[slices["complete_series"]].groupby(slices["study_instance_uid"]).max()
     found = studies["study_instance_uid"].map(highest)
     return studies.assign(probability=1 / (1 + np.exp(-found)))
 

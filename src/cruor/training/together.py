@@ -9,11 +9,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from cruor.preprocessing.channels import InputSettings
+from cruor.reader.along_scan import logits_of_cells
 from cruor.training.experiment import Experiment, ExperimentError, load_experiment
 from cruor.training.map_column import MAP_COLUMN, pack_maps, unpack_maps
-from cruor.training.runs import EXPERIMENT_FILE, OUT_OF_FOLD, crossvalidation_files
+from cruor.training.networks import WITH_MAP_OF_BLOOD
+from cruor.training.runs import EXPERIMENT_FILE, OUT_OF_FOLD, PREDICTIONS_FILE, crossvalidation_files
 
 SLICE = ["source", "sop_instance_uid"]
 """Columns that tell a slice."""
@@ -77,11 +80,11 @@ def held_out_slices(runs: Sequence[Path], file: str) -> pd.DataFrame:
         file: `out_of_fold.parquet` or `left_out.parquet` of each.
 
     Raises:
-        ExperimentError: a run has no such table, or one of other slices.
+        ExperimentError: a run has no such table, one of other slices, or one without the maps of its network.
     """
     for run in runs:
         check_table(run, file)
-    tables = [_read(run / file) for run in runs]
+    tables = [_read(run, file) for run in runs]
     first = tables[0]
     for run, table in zip(runs, tables, strict=True):
         if not table[SLICE].equals(first[SLICE]):
@@ -91,10 +94,15 @@ def held_out_slices(runs: Sequence[Path], file: str) -> pd.DataFrame:
             )
     told = [name for name in first.columns if name.startswith("logit_") or name == "blood_share"]
     mean: dict[str, Any] = {name: sum(table[name] for table in tables) / len(tables) for name in told}
-    if all(MAP_COLUMN in table for table in tables):
-        mean[MAP_COLUMN] = pack_maps(np.mean([unpack_maps(table[MAP_COLUMN]) for table in tables], axis=0))
-        return first.assign(**mean)
-    return first.assign(**mean).drop(columns=MAP_COLUMN, errors="ignore")
+    if MAP_COLUMN in first and len(tables) > 1:
+        mean[MAP_COLUMN] = pack_maps(_mean_map(tables))
+    return first.assign(**mean)
+
+
+def _mean_map(tables: Sequence[pd.DataFrame]) -> NDArray[np.float64]:
+    """Maps averaged as `networks.ensemble` does: the logits of their cells."""
+    cells = sum(logits_of_cells(unpack_maps(table[MAP_COLUMN])) for table in tables) / len(tables)
+    return np.asarray(1 / (1 + np.exp(-cells)))
 
 
 def _with_windows_of(wider: InputSettings, narrower: InputSettings) -> InputSettings:
@@ -104,8 +112,19 @@ def _with_windows_of(wider: InputSettings, narrower: InputSettings) -> InputSett
     return narrower
 
 
-def _read(file: Path) -> pd.DataFrame:
+def _read(run: Path, file: str) -> pd.DataFrame:
     try:
-        return pd.read_parquet(file)
+        table = pd.read_parquet(run / file)
     except (OSError, ValueError) as error:  # what is no Parquet is a ValueError
-        raise ExperimentError(f"{file}: cannot be read ({error}); run `cruor crossval` again") from error
+        raise ExperimentError(
+            f"{run / file}: cannot be read ({error}); run `cruor crossval` again"
+        ) from error
+    settings = run / EXPERIMENT_FILE
+    known = MAP_COLUMN in table or not settings.exists()
+    if not known and load_experiment(settings).network.name in WITH_MAP_OF_BLOOD:
+        again = "delete it and run `cruor train`" if file == PREDICTIONS_FILE else "run `cruor crossval`"
+        raise ExperimentError(
+            f"{run / file}: made by an older cruor, which kept no maps; {again} on the experiment again, "
+            "what is trained stays"
+        )
+    return table

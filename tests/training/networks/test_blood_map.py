@@ -40,6 +40,10 @@ def test_in_training_both_parts_of_the_logit_weigh_the_same() -> None:
         network.linear.bias += 1
     more, _ = network.logits_and_maps(channels)
     torch.testing.assert_close(more[:, 0], logits[:, 0] + 0.5, rtol=1e-4, atol=1e-4)
+    with torch.no_grad():
+        network.pixels[-1].bias += 1  # type: ignore[operator]
+    most, _ = network.logits_and_maps(channels)
+    torch.testing.assert_close(most[:, 0], logits[:, 0] + 1, rtol=1e-4, atol=1e-4)
 
 
 @torch.inference_mode()

@@ -8,7 +8,7 @@ output, `study_probability` and `study_threshold` (the operating point that deci
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -131,12 +131,13 @@ def run_bundle(
         said: dict[str, Any] = {
             f"logit_{output}": logits[:, place] for place, output in enumerate(bundle.manifest.outputs)
         }
-        if maps is not None:
+        calibration = bundle.manifest.calibration
+        if maps is not None and calibration.maps is not None:
             said[MAP_COLUMN] = pack_maps(maps)
-        averaged = averaged_logits(study.assign(**said), bundle.manifest.calibration)
+        table = study.assign(**said)
+        averaged = averaged_logits(table, calibration)
         probabilities = bundle.slice_probabilities(averaged)
-        for_study = replace(bundle.manifest.calibration, maps=None)
-        judged = bundle.slice_probabilities(averaged_logits(study.assign(**said), for_study))
+        judged = bundle.slice_probabilities(averaged_logits(table, calibration.for_study))
         columns = _columns(bundle.manifest.outputs, logits, probabilities)
         columns["study_probability"] = study_probability(judged[:, 0], bundle.manifest.study_head)
         parts.append(study.assign(**columns))
@@ -177,10 +178,14 @@ def _study_logits(
         said.append(bundle.run(np.stack(waiting)))
     found = np.concatenate([logits for logits, _ in said])
     maps = [one for _, one in said if one is not None]
-    if not np.isfinite(found).all():
-        broken = study["sop_instance_uid"].iloc[int(np.argmax(~np.isfinite(found).all(axis=1)))]
+    found_maps = np.concatenate(maps) if maps else None
+    numbers = np.isfinite(found).all(axis=1)
+    if found_maps is not None:
+        numbers &= np.isfinite(found_maps).all(axis=(1, 2))
+    if not numbers.all():
+        broken = study["sop_instance_uid"].iloc[int(np.argmin(numbers))]
         raise EvaluationError(f"the network gave no number for slice {broken}; check the bundle")
-    return found, np.concatenate(maps) if maps else None
+    return found, found_maps
 
 
 def cross_fit(out_of_fold: pd.DataFrame, name: str) -> Predictions:

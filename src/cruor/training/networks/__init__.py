@@ -18,6 +18,9 @@ from cruor.training.networks.lite0 import Lite0, load_imagenet, load_lite0_trunk
 from cruor.training.networks.pooled import Pooled, timm_backbone
 from cruor.training.networks.resnet import RGB, ResNet
 
+WITH_MAP_OF_BLOOD = ("blood-map",)
+"""Names of networks whose map is blood: tables of what they say keep it (`map_column`)."""
+
 PRETRAINED, LITE0_TRUNK, RANDOM = "imagenet", "imagenet-lite0", "random"
 """First weights by name; any other is a file."""
 

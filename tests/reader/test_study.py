@@ -112,6 +112,7 @@ def test_a_study_not_suspected_that_reaches_a_more_sensitive_point_says_that_it_
         for note in result.notes
     )
     assert result.unsure
+    assert len(result.suspicious) == reading.SHOWN_AT_LEAST, "look yourself, and where"
 
 
 def test_a_study_that_reaches_no_point_is_not_called_unsure(normal):
@@ -184,10 +185,30 @@ def test_the_study_probability_is_made_without_the_maps_of_neighbours(epidural):
     assert read_study(epidural, asking).probability == read_study(epidural, plain).probability
 
 
-def test_the_slice_that_made_the_study_probability_is_among_those_to_look_at(epidural):
-    plain, asking = asking_maps()
-    worst = max(read_study(epidural, plain).slices, key=lambda one: one.probability)
-    assert worst.number in read_study(epidural, asking).suspicious
+class OneSliceAlone(BrightBlood):
+    """Of slice 5 the logit is highest, and the map warm between two cold ones; all others are warm, too."""
+
+    def __init__(self):
+        self.seen = 0
+
+    def run(self, names, feeds):
+        logits, maps = super().run(names, feeds)
+        number = self.seen + 1 + np.arange(len(maps))
+        self.seen += len(maps)
+        logits = np.where(number == 5, 3.0, 2.0)[:, None] + 0 * logits
+        warm = np.where((number == 4) | (number == 6), 0.05, 0.9)
+        return [logits, (warm[:, None, None, None] + 0 * maps).astype(np.float32)]
+
+
+def test_the_slice_that_made_the_study_probability_is_among_the_first_to_look_at(epidural):
+    plain, asking = asking_maps(OneSliceAlone())
+    alone = read_study(epidural, plain)
+    assert max(alone.slices, key=lambda one: one.probability).number == 5
+    asking.session.seen = 0
+    asked = read_study(epidural, asking)
+    assert asked.slices[4].probability < min(asked.slices[n].probability for n in (10, 15, 20))
+    assert 5 in asked.suspicious[: reading.SHOWN_AT_LEAST]
+    assert len(set(asked.suspicious)) == len(asked.suspicious)
 
 
 def test_without_known_spacing_each_slice_stands_for_itself(epidural, suspected):

@@ -88,6 +88,11 @@ def test_a_source_of_no_slice_cannot_be_read_together(run: Path) -> None:
         crossval_table(run, together=("here", "nowhere"))
 
 
+def test_a_source_named_twice_is_no_group(run: Path) -> None:
+    with pytest.raises(ExperimentError, match="--together here --together here: one stands there twice"):
+        crossval_table(run, together=("here", "here"))
+
+
 def test_one_source_alone_cannot_be_read_together(run: Path) -> None:
     with pytest.raises(ExperimentError, match="--together here: one alone"):
         crossval_table(run, together=("here",))

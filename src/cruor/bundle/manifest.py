@@ -221,7 +221,7 @@ class Manifest:
         terms: what the weights may be used for.
         untried: what the model has not been tried on.
         map_kind: what the map is: Grad-CAM, up to a constant, or the probability of blood by cell, from which
-            most of the slice's logit is pooled.
+            part of the slice's logit is pooled.
         volume: None where the map tells none.
         usual: what studies of the training look like; a study outside says so.
     """

@@ -207,7 +207,7 @@ def _decide(
         positive_slices=positive,
         notes=(*notes, *unread.notes),
         slices=tuple(slices),
-        suspicious=_suspicious(slices, judged, rules, suspected),
+        suspicious=_suspicious(slices, judged, rules, suspected or bool(missed)),
     )
 
 
@@ -263,18 +263,23 @@ def _too_little_brain(series: Series, reading: _Reading, phantom: str | None) ->
 
 
 def _suspicious(
-    slices: list[SliceResult], judged: NDArray[np.float64], rules: Rules, suspected: bool
+    slices: list[SliceResult], judged: NDArray[np.float64], rules: Rules, some_always: bool
 ) -> tuple[int, ...]:
-    """Numbers of the slices to look at first: every positive one, and some of a suspected study always.
+    """Numbers of the slices to look at first: every positive one, and where asked some always.
 
-    The one that its probability was made of is among those.
+    The slice that the study probability was made of is among the first SHOWN_AT_LEAST of those: without its
+    neighbours' maps it may stand higher than it is shown.
     """
     ranked = sorted(slices, key=lambda one: -one.probability)
     positive = [one.number for one in ranked if one.probability > rules.slice_threshold]
-    if suspected and not positive:
-        positive = [one.number for one in ranked[:SHOWN_AT_LEAST]]
+    if not some_always:
+        return tuple(positive)
+    first = positive or [one.number for one in ranked[:SHOWN_AT_LEAST]]
     worst = slices[int(judged.argmax())].number
-    return tuple(positive if worst in positive or not suspected else [*positive, worst])
+    if worst in first[:SHOWN_AT_LEAST]:
+        return tuple(first)
+    others = [number for number in first if number != worst]
+    return (*others[: SHOWN_AT_LEAST - 1], worst, *others[SHOWN_AT_LEAST - 1 :])
 
 
 def _read_slices(series: Series, bundle: Bundle, on_slice: OnSlice) -> _Reading:

@@ -29,7 +29,8 @@ class StudyCard:
 
     Attributes:
         record: as written to result.json.
-        suspicious: numbers of the slices to look at first, most suspicious first.
+        suspicious: numbers of the slices to look at first, most suspicious first; the one that made the study
+            probability is among the first three.
         panels: in that order.
         folder: name of the study's folder beside the page.
         missing: what could not be drawn, one sentence each.

@@ -111,13 +111,15 @@ def check_together(known: Collection[str], together: Sequence[str]) -> None:
         together: those named.
 
     Raises:
-        ExperimentError: one alone is named, or one that there is not.
+        ExperimentError: one alone is named, one twice, or one that there is not.
     """
     there_are = ", ".join(sorted(known))
     if len(together) == 1:
         raise ExperimentError(
             f"--together {together[0]}: one alone; name each of the sources, of {there_are}"
         )
+    if len(set(together)) < len(together):
+        raise ExperimentError(f"--together {' --together '.join(together)}: one stands there twice")
     for source in together:
         if source not in known:
             raise ExperimentError(f"--together {source}: no such source; there are: {there_are}")

@@ -270,7 +270,7 @@ def crossval(
     from cruor.training.study_tables import study_tables
     from cruor.training.together import check_alike, check_cross_validated
 
-    wide = _wide_console()
+    wide = _console_for_table(220)
     try:
         settings = load_experiment(experiment)
         check_alike(settings, beside)
@@ -310,7 +310,7 @@ def learning_curve(
     from cruor.training.experiment import ExperimentError
     from cruor.training.learning_curve import curve_table, learning_curves, read_bars, write_learning_curve
 
-    wide = _wide_console()
+    wide = _console_for_table(220)
     _check_out(out)
     try:
         curves = learning_curves(crossvalidated, ensemble, together, read_bars(bar))
@@ -366,7 +366,7 @@ def list_runs(
     if as_json:
         typer.echo(runs_json(chosen, foreign, damaged))
     else:
-        _wide_console().print(comparison(chosen) if codes else runs_table(chosen))
+        _console_for_table(120).print(comparison(chosen) if codes else runs_table(chosen))
         if foreign and not codes:
             _say(f"no runs: {', '.join(foreign)}")
         for sentence in damaged:
@@ -647,12 +647,12 @@ def _nothing_found(paths: list[Path], found: Found) -> str:
     return f"{sentence}; files found: {len(found.put_aside)}, the first: {first.name}: {first.why}"
 
 
-def _wide_console() -> Console:
-    """For tables on stdout. A log has no width of its own, and what is broken up cannot be read."""
+def _console_for_table(width: int) -> Console:
+    """Stdout, as wide as it is; in a log, which has no width of its own, as wide as the table wants."""
     from rich.console import Console
 
     console = Console()
-    return console if console.is_terminal else Console(width=220)
+    return console if console.is_terminal else Console(width=width)
 
 
 def _progress() -> Progress:

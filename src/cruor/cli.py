@@ -270,7 +270,7 @@ def crossval(
     from cruor.training.study_tables import study_tables
     from cruor.training.together import check_alike, check_cross_validated
 
-    wide = _console_for_table(220)
+    wide = _console_for_table(260)
     try:
         settings = load_experiment(experiment)
         check_alike(settings, beside)
@@ -310,7 +310,7 @@ def learning_curve(
     from cruor.training.experiment import ExperimentError
     from cruor.training.learning_curve import curve_table, learning_curves, read_bars, write_learning_curve
 
-    wide = _console_for_table(220)
+    wide = _console_for_table(260)
     _check_out(out)
     try:
         curves = learning_curves(crossvalidated, ensemble, together, read_bars(bar))

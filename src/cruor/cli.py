@@ -390,7 +390,7 @@ def export(
         int, typer.Option(min=0, help="Instead of `train`'s network those of N first folds, averaged.")
     ] = 0,
     beside: Annotated[
-        list[Path], typer.Option(help="With --folds: further run; networks are taken from the runs in turn.")
+        list[Path], typer.Option(help="Further run: the networks of each, averaged; those of folds in turn.")
     ] = [],  # noqa: B006
 ) -> None:
     """Make a bundle of a run: graph, calibration, study head, figures, card."""

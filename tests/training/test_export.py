@@ -6,6 +6,7 @@ import copy
 import csv
 import json
 import math
+import shutil
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -381,33 +382,11 @@ class TestRunsInTurn:
         assert "The mean of 2 networks, one of each run, has these figures" in card
         assert "Run `other`: likewise, seed 2." in card
 
-    @torch.no_grad()
-    def test_a_network_of_fewer_windows_reads_its_own_among_the_bundles(
-        self, finished_run: Path, finished_experiment: Experiment, tmp_path: Path
-    ) -> None:
-        narrower = replace(
-            finished_experiment, input=replace(finished_experiment.input, windows_hu=((0, 80),))
-        )
-        fold = tmp_path / "narrower/fold1"
-        fold.mkdir(parents=True)
-        save_experiment(narrower, fold.parent / EXPERIMENT_FILE)
-        trained = torch.load(finished_run / "fold0/last.ckpt", weights_only=True)
-        stem = "network.backbone.conv_stem.weight"
-        trained["state_dict"][stem] = trained["state_dict"][stem][:, :1].clone()
-        torch.save(trained, fold / "last.ckpt")
-        _, second = export._trained_networks(finished_experiment, [finished_run, fold.parent], folds=2)
-        channels = torch.randn(2, 3, 96, 96)
-        wanted = load_network(narrower, fold)(channels[:, :1])
-        torch.testing.assert_close(second(channels), wanted, rtol=0, atol=1e-5)
-
-    @pytest.mark.parametrize("folds", [0, 1])
-    def test_each_run_must_give_a_network(
-        self, folds: int, finished_run: Path, other_run: Path, tmp_path: Path
-    ) -> None:
+    def test_each_run_must_give_a_network(self, finished_run: Path, other_run: Path, tmp_path: Path) -> None:
         with pytest.raises(
             ExperimentError, match="2 runs give their networks of folds in turn; ask for --folds 2"
         ):
-            export_run(finished_run, tmp_path / "b", BundleName("x", "1"), folds=folds, beside=[other_run])
+            export_run(finished_run, tmp_path / "b", BundleName("x", "1"), folds=1, beside=[other_run])
         assert not (tmp_path / "b").exists()
 
     @pytest.mark.parametrize("folds", [0, 2])
@@ -418,6 +397,88 @@ class TestRunsInTurn:
         save_experiment(replace(finished_experiment, data=data), tmp_path / EXPERIMENT_FILE)
         with pytest.raises(ExperimentError, match="no folds; leave out --beside"):
             export_run(tmp_path, tmp_path / "b", BundleName("x", "1"), folds=folds, beside=[other_run])
+
+
+@pytest.fixture(scope="module")
+def other_trained(finished_run: Path, other_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The other run after `cruor train`, too: its network is the finished run's second fold's."""
+    run = tmp_path_factory.mktemp("trained") / "other"
+    shutil.copytree(other_run, run)
+    (run / "last.ckpt").write_bytes((finished_run / "fold1/last.ckpt").read_bytes())
+    (run / FINISHED_FILE).write_bytes((finished_run / FINISHED_FILE).read_bytes())
+    return run
+
+
+@pytest.fixture(scope="module")
+def last_of_each(finished_run: Path, other_trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Networks of `cruor train` of two runs."""
+    with pytest.MonkeyPatch.context() as few_rounds:
+        few_rounds.setattr(export, "bootstrap", partial(bootstrap, rounds=20))
+        folder = tmp_path_factory.mktemp("last-of-each")
+        return export_run(finished_run, folder, BundleName("tiny", "0.0.1"), beside=[other_trained])
+
+
+class TestLastNetworksOfSeveralRuns:
+    def test_the_bundle_gives_the_mean_of_what_they_say(
+        self, last_of_each: Path, finished_run: Path, other_trained: Path, finished_experiment: Experiment
+    ) -> None:
+        bundle = open_bundle(str(last_of_each))
+        channels = generated_channels(3, bundle.manifest.input)
+        with torch.inference_mode():
+            told = [
+                load_network(finished_experiment, run)(torch.tensor(channels))
+                for run in (finished_run, other_trained)
+            ]
+        assert not torch.allclose(told[0], told[1], atol=0.05)
+        wanted = torch.stack(told).mean(0).numpy()
+        np.testing.assert_allclose(run_all(bundle, channels)[0], wanted, rtol=0, atol=0.02)
+
+    @torch.no_grad()
+    def test_a_network_of_fewer_windows_reads_its_own_among_the_bundles(
+        self, finished_run: Path, other_trained: Path, finished_experiment: Experiment, tmp_path: Path
+    ) -> None:
+        narrower = tmp_path / "narrower"
+        shutil.copytree(other_trained, narrower)
+        shown = replace(finished_experiment.input, windows_hu=finished_experiment.input.windows_hu[:1])
+        experiment = replace(finished_experiment, code="narrower", input=shown)
+        save_experiment(experiment, narrower / EXPERIMENT_FILE)
+        trained = torch.load(narrower / "last.ckpt", weights_only=True)
+        stem = "network.backbone.conv_stem.weight"
+        trained["state_dict"][stem] = trained["state_dict"][stem][:, :1].clone()
+        torch.save(trained, narrower / "last.ckpt")
+        folder = export_run(finished_run, tmp_path / "b", BundleName("tiny", "0.0.1"), beside=[narrower])
+        bundle = open_bundle(str(folder))
+        channels = generated_channels(3, bundle.manifest.input)
+        one = load_network(finished_experiment, finished_run)(torch.tensor(channels))
+        other = load_network(experiment, narrower)(torch.tensor(channels[:, :1]))
+        assert not torch.allclose(one, other, atol=0.05)
+        wanted = torch.stack([one, other]).mean(0).numpy()
+        np.testing.assert_allclose(run_all(bundle, channels)[0], wanted, rtol=0, atol=0.02)
+
+    def test_calibration_is_that_of_the_networks_of_folds(self, last_of_each: Path, in_turn: Path) -> None:
+        last, of_folds = (open_bundle(str(one)).manifest.calibration for one in (last_of_each, in_turn))
+        assert last == of_folds
+
+    def test_manifest_and_card_tell_that_everyone_taught_them(self, last_of_each: Path) -> None:
+        manifest = open_bundle(str(last_of_each)).manifest
+        assert (manifest.made_by["networks_of"], manifest.network.members) == ("train", 2)
+        card = " ".join((last_of_each / "README.md").read_text().split())
+        assert "2 of them, their logits and maps averaged" in card
+        assert "all of the data above taught them, so that they have no test figure of their own" in card
+        assert "The mean of 2 networks of folds, one of each run, has these figures" in card
+
+    def test_the_card_names_the_commands_that_make_it(self, last_of_each: Path, finished_run: Path) -> None:
+        card = " ".join((last_of_each / "README.md").read_text().split())
+        made_of = f"of `experiments/{finished_run.name}.yaml` and `experiments/other.yaml`, then"
+        assert f"`cruor train` and `cruor crossval` {made_of}" in card
+        assert "tiny --version 0.0.1 --beside runs/other`" in card
+
+    def test_a_run_that_was_not_trained_on_everything_is_named(
+        self, finished_run: Path, other_run: Path, tmp_path: Path
+    ) -> None:
+        with pytest.raises(ExperimentError, match=rf"other: no {FINISHED_FILE}; run `cruor train`"):
+            export_run(finished_run, tmp_path / "b", BundleName("x", "1"), beside=[other_run])
+        assert not (tmp_path / "b").exists()
 
 
 def test_no_bundle_is_made_of_a_point_of_a_learning_curve(

@@ -251,12 +251,14 @@ def export_run(
         folder: made if missing; the bundle's files are written into it.
         bundle: how it is called.
         weights: how they are kept in the graph, a name of `graph.STORES`.
-        folds: so many first folds of `cruor crossval`, their networks together; 0 is that of `cruor train`.
-        beside: further runs like it (`together.check_alike`). The folds' networks are taken from the runs in
-            turn, and what is fitted and measured is the mean of what one network of each run says.
+        folds: so many first folds of `cruor crossval`, their networks together; 0 is that of `cruor train`,
+            which every patient taught.
+        beside: further runs like it (`together.check_alike`). Networks are those of `cruor train` of each
+            run, or those of the folds, taken from the runs in turn; what is fitted and measured is the mean
+            of what one network of each run says of patients that it never saw.
 
     Raises:
-        ExperimentError: the run was not trained to its end, or by a share of its patients; nothing was
+        ExperimentError: a run was not trained to its end, or by a share of its patients; nothing was
             measured; networks of folds are asked for that there are not; or runs are not alike.
     """
     experiment = load_experiment(run / EXPERIMENT_FILE)
@@ -272,10 +274,11 @@ def export_run(
         raise ExperimentError(
             f"{run}: a point of a learning curve (data: learned_share), no bundle is made of it"
         )
-    needed = [*measured_by, *([] if folds else [(FINISHED_FILE, "train")])]
-    for file, command in needed:
-        if not (run / file).exists():
-            raise ExperimentError(f"{run}: no {file}; run `cruor {command}` on the experiment first")
+    needed = [(run, *one) for one in measured_by]
+    needed += [] if folds else [(one, FINISHED_FILE, "train") for one in runs]
+    for one, file, command in needed:
+        if not (one / file).exists():
+            raise ExperimentError(f"{one}: no {file}; run `cruor {command}` on the experiment first")
     members = _trained_networks(experiment, runs, folds)
     heads = load_heads(experiment.data, experiment.input)
     table = held_out_slices(runs, measured_by[0][0])
@@ -296,6 +299,7 @@ def export_run(
         members=len(members),
         made_by={
             "export": export_command(runs, bundle, weights, folds),
+            "networks_of": "crossval" if folds else "train",
             **ancestry(run, experiment),
             **({"beside": [other_ancestry(one) for one in beside]} if beside else {}),
         },
@@ -326,39 +330,39 @@ def _check_turns(experiment: Experiment, run: Path, folds: int, beside: Sequence
     """
     if experiment.data.split:
         raise ExperimentError(f"{run}: trained by a split, so it has no folds; leave out --beside")
-    if folds <= len(beside):
+    if 0 < folds <= len(beside):
         raise ExperimentError(
             f"{run}: {1 + len(beside)} runs give their networks of folds in turn; ask for --folds "
-            f"{1 + len(beside)} or more"
+            f"{1 + len(beside)} or more, or leave it out for their networks of `cruor train`"
         )
     check_alike(experiment, beside)
 
 
 def _trained_networks(experiment: Experiment, runs: Sequence[Path], folds: int) -> list[SliceNetwork]:
-    """The networks that a bundle is made of: that of `train`, or the folds' of the runs in turn.
+    """The networks that a bundle is made of: those of `train`, or the folds' of the runs in turn.
 
     Raises:
         ExperimentError: a fold has no checkpoint.
     """
     if not folds:
-        return [load_network(experiment, runs[0])]
+        return [_network_of(run, run, experiment) for run in runs]
     places = [runs[number % len(runs)] / f"{FOLD}{number}" for number in range(folds)]
     for fold in places:
         if not (fold / LAST_CHECKPOINT).exists():
             raise ExperimentError(
                 f"{fold}: no {LAST_CHECKPOINT}; delete the folder, run `cruor crossval` again"
             )
-    return [_network_of_fold(fold, experiment) for fold in places]
+    return [_network_of(fold, fold.parent, experiment) for fold in places]
 
 
-def _network_of_fold(fold: Path, experiment: Experiment) -> SliceNetwork:
-    """A fold's network, by its own run's experiment, that takes the channels of the bundle's.
+def _network_of(place: Path, run: Path, experiment: Experiment) -> SliceNetwork:
+    """The network in a folder of a run, by that run's experiment, that takes the channels of the bundle's.
 
     What lies beyond the windows it knows is clipped at theirs before a slice is made smaller in its training,
     at the bundle's here: pixels half bone are brighter.
     """
-    own = load_experiment(fold.parent / EXPERIMENT_FILE)
-    network = load_network(own, fold)
+    own = load_experiment(run / EXPERIMENT_FILE)
+    network = load_network(own, place)
     show_more_windows(network, own.input.windows_hu, experiment.input.windows_hu)
     return network
 
@@ -649,14 +653,18 @@ def render_card(manifest: Manifest) -> str:
     network = NETWORK_WORDS[manifest.network.name].format(backbone=manifest.network.backbone)
     card = environment.get_template("card.md.j2")
     never_seen = any(NEVER_SEEN in figure.name for figure in manifest.figures)
+    # Older manifests do not tell: several networks were of folds then.
+    usual = "crossval" if manifest.network.members > 1 else "train"
+    networks_of = str(manifest.made_by.get("networks_of", usual))
     commands = "`cruor train` and `cruor crossval`"
     if "split" in manifest.made_by:
         commands = "`cruor train`"
-    elif manifest.network.members > 1:
+    elif networks_of == "crossval":
         commands = "`cruor crossval`"
     return card.render(
         manifest=manifest,
         beside=manifest.made_by.get("beside", []),
+        networks_of=networks_of,
         network=network,
         plain_head=PLAIN_HEAD,
         area=CROP_WORDS[manifest.input.crop.area],

@@ -392,15 +392,28 @@ def export(
     beside: Annotated[
         list[Path], typer.Option(help="Further run: the networks of each, averaged; those of folds in turn.")
     ] = [],  # noqa: B006
+    measured_by: Annotated[
+        str | None,
+        typer.Option(
+            help="Bundle (name or folder) of the same experiments: its calibration and figures stand, "
+            "and no run needs to be cross-validated."
+        ),
+    ] = None,
 ) -> None:
     """Make a bundle of a run: graph, calibration, study head, figures, card."""
     _need_training()
     from cruor.training.experiment import ExperimentError
     from cruor.training.export import BundleName, export_run
+    from cruor.training.retrained import export_retrained
 
+    if measured_by is not None and folds:
+        _stop("--measured-by takes the networks of `cruor train`; leave out --folds")
+    made = BundleName(name or out.name, version)
     try:
-        made = BundleName(name or out.name, version)
-        typer.echo(export_run(run, out, made, weights, folds=folds, beside=beside))
+        if measured_by is None:
+            typer.echo(export_run(run, out, made, weights, folds=folds, beside=beside))
+        else:
+            typer.echo(export_retrained([run, *beside], out, made, _open_bundle(measured_by), weights))
     except (ExperimentError, OSError) as error:
         _stop(str(error))
 

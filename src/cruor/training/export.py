@@ -274,12 +274,10 @@ def export_run(
         raise ExperimentError(
             f"{run}: a point of a learning curve (data: learned_share), no bundle is made of it"
         )
-    needed = [(run, *one) for one in measured_by]
-    needed += [] if folds else [(one, FINISHED_FILE, "train") for one in runs]
-    for one, file, command in needed:
-        if not (one / file).exists():
-            raise ExperimentError(f"{one}: no {file}; run `cruor {command}` on the experiment first")
-    members = _trained_networks(experiment, runs, folds)
+    for file, command in measured_by:
+        if not (run / file).exists():
+            raise ExperimentError(f"{run}: no {file}; run `cruor {command}` on the experiment first")
+    members = networks_of_folds(experiment, runs, folds) if folds else last_networks(experiment, runs)
     heads = load_heads(experiment.data, experiment.input)
     table = held_out_slices(runs, measured_by[0][0])
     check_measurable(table, run)
@@ -338,14 +336,24 @@ def _check_turns(experiment: Experiment, run: Path, folds: int, beside: Sequence
     check_alike(experiment, beside)
 
 
-def _trained_networks(experiment: Experiment, runs: Sequence[Path], folds: int) -> list[SliceNetwork]:
-    """The networks that a bundle is made of: those of `train`, or the folds' of the runs in turn.
+def last_networks(experiment: Experiment, runs: Sequence[Path]) -> list[SliceNetwork]:
+    """The networks of `cruor train`, one of each run.
+
+    Raises:
+        ExperimentError: a run was not trained to its end.
+    """
+    for run in runs:
+        if not (run / FINISHED_FILE).exists():
+            raise ExperimentError(f"{run}: no {FINISHED_FILE}; run `cruor train` on the experiment first")
+    return [_network_of(run, run, experiment) for run in runs]
+
+
+def networks_of_folds(experiment: Experiment, runs: Sequence[Path], folds: int) -> list[SliceNetwork]:
+    """The networks of so many first folds, taken from the runs in turn.
 
     Raises:
         ExperimentError: a fold has no checkpoint.
     """
-    if not folds:
-        return [_network_of(run, run, experiment) for run in runs]
     places = [runs[number % len(runs)] / f"{FOLD}{number}" for number in range(folds)]
     for fold in places:
         if not (fold / LAST_CHECKPOINT).exists():

@@ -464,7 +464,8 @@ class TestLastNetworksOfSeveralRuns:
         assert (manifest.made_by["networks_of"], manifest.network.members) == ("train", 2)
         card = " ".join((last_of_each / "README.md").read_text().split())
         assert "2 of them, their logits and maps averaged" in card
-        assert "all of the data above taught them, so that they have no test figure of their own" in card
+        assert "one of each run, taught by all of the data above, and averages what they say" in card
+        assert "they have no test figure of their own" in card
         assert "The mean of 2 networks of folds, one of each run, has these figures" in card
 
     def test_the_card_names_the_commands_that_make_it(self, last_of_each: Path, finished_run: Path) -> None:

@@ -83,7 +83,7 @@ def test_the_bundle_that_was_measured_is_named_however_often_it_is_trained_again
 ) -> None:
     third = open_bundle(str(export_retrained([trained_again], tmp_path, BundleName("tiny", "0.0.3"), again)))
     assert third.manifest.made_by["measured_by"]["bundle"] == "tiny 0.0.1"
-    assert "were measured for tiny 0.0.1" in (tmp_path / "README.md").read_text()
+    assert "were made for tiny 0.0.1" in (tmp_path / "README.md").read_text()
 
 
 @pytest.mark.parametrize(

@@ -376,7 +376,7 @@ def list_runs(
 
 @app.command()
 def export(
-    run: Annotated[Path, typer.Argument(help="Folder of a trained and cross-validated run.")],
+    run: Annotated[Path, typer.Argument(help="Folder of a run, trained and cross-validated.")],
     out: Annotated[Path, typer.Argument(help="Folder of the bundle.")],
     *,
     name: Annotated[
@@ -390,31 +390,37 @@ def export(
         int, typer.Option(min=0, help="Instead of `train`'s network those of N first folds, averaged.")
     ] = 0,
     beside: Annotated[
-        list[Path], typer.Option(help="Further run: the networks of each, averaged; those of folds in turn.")
+        list[Path],
+        typer.Option(
+            help="Further run. The bundle averages a network of each; with --folds, fold by fold in turn."
+        ),
     ] = [],  # noqa: B006
     measured_by: Annotated[
         str | None,
         typer.Option(
-            help="Bundle (name or folder) of the same experiments: its calibration and figures stand, "
-            "and no run needs to be cross-validated."
+            help="Bundle (name or folder) of the same experiments: its calibration and figures are taken, "
+            "the runs need not be cross-validated."
         ),
     ] = None,
 ) -> None:
     """Make a bundle of a run: graph, calibration, study head, figures, card."""
     _need_training()
+    from cruor.bundle.manifest import BundleError
     from cruor.training.experiment import ExperimentError
     from cruor.training.export import BundleName, export_run
     from cruor.training.retrained import export_retrained
 
     if measured_by is not None and folds:
         _stop("--measured-by takes the networks of `cruor train`; leave out --folds")
+    if not version.strip():
+        _stop("--version: a bundle without one cannot be told from another; name one, as 1.0.0")
     made = BundleName(name or out.name, version)
     try:
         if measured_by is None:
             typer.echo(export_run(run, out, made, weights, folds=folds, beside=beside))
         else:
-            typer.echo(export_retrained([run, *beside], out, made, _open_bundle(measured_by), weights))
-    except (ExperimentError, OSError) as error:
+            typer.echo(export_retrained([run, *beside], out, made, measured_by, weights))
+    except (ExperimentError, BundleError, OSError) as error:
         _stop(str(error))
 
 

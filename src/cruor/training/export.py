@@ -286,21 +286,22 @@ def export_run(
     if not experiment.data.split and experiment.data.leave_out:
         evidence = replace(evidence, left_out=held_out_slices(runs, LEFT_OUT))
     network = members[0] if len(members) == 1 else Ensemble(members)
-    folder.mkdir(parents=True, exist_ok=True)
+    made_by = {
+        "export": export_command(runs, bundle, weights, folds),
+        "networks_of": "crossval" if folds else "train",
+        **ancestry(runs, experiment),
+    }
+    scale = map_scale(network, heads, experiment)
+    make_folder(folder)  # after all that can fail: what stood there before is whole until then
     write_graph(network, experiment, folder / MODEL_FILE, store)
     manifest = make_manifest(
         bundle,
         experiment,
         evidence,
-        scale=map_scale(network, heads, experiment),
+        scale=scale,
         map_kind=network.map_kind,
         members=len(members),
-        made_by={
-            "export": export_command(runs, bundle, weights, folds),
-            "networks_of": "crossval" if folds else "train",
-            **ancestry(run, experiment),
-            **({"beside": [other_ancestry(one) for one in beside]} if beside else {}),
-        },
+        made_by=made_by,
         model=folder / MODEL_FILE,
     )
     write_manifest(manifest, folder / MANIFEST_FILE)
@@ -340,11 +341,15 @@ def last_networks(experiment: Experiment, runs: Sequence[Path]) -> list[SliceNet
     """The networks of `cruor train`, one of each run.
 
     Raises:
-        ExperimentError: a run was not trained to its end.
+        ExperimentError: a run was not trained to its end, or has no checkpoint.
     """
     for run in runs:
         if not (run / FINISHED_FILE).exists():
             raise ExperimentError(f"{run}: no {FINISHED_FILE}; run `cruor train` on the experiment first")
+        if not (run / LAST_CHECKPOINT).exists():
+            raise ExperimentError(
+                f"{run}: no {LAST_CHECKPOINT}; delete {FINISHED_FILE}, run `cruor train` again"
+            )
     return [_network_of(run, run, experiment) for run in runs]
 
 
@@ -415,14 +420,45 @@ def export_command(runs: Sequence[Path], bundle: BundleName, weights: str, folds
     return f"cruor export runs/{first.name} {bundle.name} --version {bundle.version}{together}{beside}{kept}"
 
 
-def other_ancestry(run: Path) -> dict[str, object]:
+def make_folder(folder: Path) -> None:
+    """Make a bundle's folder, or find it.
+
+    Raises:
+        ExperimentError: a file stands there.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise ExperimentError(f"{folder}: is a file; name a folder for the bundle")
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def _other_ancestry(run: Path) -> dict[str, object]:
     """What made a run whose networks stand beside the first one's."""
     seed = load_experiment(run / EXPERIMENT_FILE).training.seed
-    return {"run": run.name, "seed": seed, **json.loads((run / MADE_BY_FILE).read_text(encoding="utf-8"))}
+    return {"run": run.name, "seed": seed, **_made_by(run)}
 
 
-def ancestry(run: Path, experiment: Experiment) -> dict[str, object]:
-    """What the bundle comes from: the run, what made it, and what the card must tell of the experiment."""
+def _made_by(run: Path) -> dict[str, object]:
+    """Commit, packages and machine of a run.
+
+    Raises:
+        ExperimentError: the run does not tell.
+    """
+    try:
+        content: dict[str, object] = json.loads((run / MADE_BY_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ExperimentError(
+            f"{run}: no {MADE_BY_FILE} that can be read, so nobody can tell what made it; copy the whole run"
+        ) from error
+    return content
+
+
+def ancestry(runs: Sequence[Path], experiment: Experiment) -> dict[str, object]:
+    """What a bundle comes from: the runs, what made them, and what the card must tell of the experiment.
+
+    Raises:
+        ExperimentError: a run does not tell what made it.
+    """
+    run, *others = runs
     data = experiment.data
     split = {"split": data.split, "validation_side": data.validation_side, "test_side": data.test_side}
     return {
@@ -432,7 +468,8 @@ def ancestry(run: Path, experiment: Experiment) -> dict[str, object]:
         "left_out_patients": list(data.left_out_patients),
         "first_weights": experiment.network.weights,
         "drawn_blood": experiment.training.place_weight > 0,
-        **json.loads((run / MADE_BY_FILE).read_text(encoding="utf-8")),
+        **_made_by(run),
+        **({"beside": [_other_ancestry(one) for one in others]} if others else {}),
     }
 
 
@@ -665,7 +702,7 @@ def render_card(manifest: Manifest) -> str:
     usual = "crossval" if manifest.network.members > 1 else "train"
     networks_of = str(manifest.made_by.get("networks_of", usual))
     commands = "`cruor train` and `cruor crossval`"
-    if "split" in manifest.made_by:
+    if "split" in manifest.made_by or "measured_by" in manifest.made_by:
         commands = "`cruor train`"
     elif networks_of == "crossval":
         commands = "`cruor crossval`"

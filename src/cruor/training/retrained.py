@@ -9,110 +9,172 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from cruor.bundle.manifest import Manifest, write_manifest
-from cruor.bundle.model import CARD_FILE, MANIFEST_FILE, MODEL_FILE, Bundle
+from cruor.bundle.model import CARD_FILE, MANIFEST_FILE, MODEL_FILE, Bundle, find_bundle, open_bundle
 from cruor.preprocessing.channels import PREPROCESSING
 from cruor.training.data import load_heads
 from cruor.training.experiment import Experiment, ExperimentError, load_experiment
 from cruor.training.export import (
     BundleName,
     ancestry,
+    data_sources,
     export_command,
     last_networks,
-    other_ancestry,
+    make_folder,
     render_card,
 )
 from cruor.training.graph import HALF, STORES, map_scale, write_graph
 from cruor.training.networks.ensemble import Ensemble
 from cruor.training.runs import EXPERIMENT_FILE
+from cruor.training.together import check_alike_settings
 
 
 def export_retrained(
-    runs: Sequence[Path], folder: Path, bundle: BundleName, measured: Bundle, weights: str = HALF
+    runs: Sequence[Path], folder: Path, bundle: BundleName, measured_by: str, weights: str = HALF
 ) -> Path:
     """Make a bundle of the networks that every patient taught, with the calibration and figures of another.
 
     Cross-validation takes hours, and its tables may be gone or stand on another machine, while the networks
-    of `cruor train` take minutes each. Whether the experiments are the same is told by their codes and seeds,
-    network and input: who changes an experiment under its old code deceives himself.
+    of `cruor train` take minutes each. That the experiments are the same is told by all that a manifest
+    holds of them: codes, seeds, network, first weights, input, patients, slices. It does not hold the phases
+    of training: who changes those under an old code deceives himself.
 
     Args:
-        runs: folders of `cruor train`; their networks are averaged.
+        runs: folders of `cruor train`; their networks are averaged. The prepared data must be there.
         folder: made if missing; the bundle's files are written into it.
         bundle: how it is called.
-        measured: a bundle that was made of cross-validated runs of the same codes, in the same order.
+        measured_by: name or folder of a bundle that was made of cross-validated runs of the same codes, in
+            the same order.
         weights: how they are kept in the graph, a name of `graph.STORES`.
 
     Raises:
-        ExperimentError: a run is not finished, or runs are not those that were measured.
+        BundleError: that bundle cannot be opened.
+        ExperimentError: a run is not finished, or runs are not those that were measured; or the folder is
+            that of the bundle.
     """
-    experiments = [load_experiment(run / EXPERIMENT_FILE) for run in runs]
-    first = experiments[0]
-    _check_measured(experiments, measured)
-    networks = last_networks(first, runs)
+    measured = open_bundle(measured_by)
+    if folder.resolve() == find_bundle(measured_by).resolve():
+        raise ExperimentError(f"{folder}: is the bundle that was measured; name another folder")
+    experiment = load_experiment(runs[0] / EXPERIMENT_FILE)
+    check_alike_settings(experiment, runs[1:])
+    _check_runs(runs, measured)
+    _check_experiment(experiment, measured)
+    networks = last_networks(experiment, runs)
+    heads = load_heads(experiment.data, experiment.input)
+    _check_data(heads.index, measured)
     network = networks[0] if len(networks) == 1 else Ensemble(networks)
-    folder.mkdir(parents=True, exist_ok=True)
-    model = folder / MODEL_FILE
-    write_graph(network, first, model, STORES[weights])
     manifest = replace(
         measured.manifest,
         name=bundle.name,
         version=bundle.version,
         created=datetime.datetime.now(datetime.UTC).date().isoformat(),
         network=replace(measured.manifest.network, members=len(networks)),
-        map_scale=map_scale(network, load_heads(first.data, first.input), first),
+        map_scale=map_scale(network, heads, experiment),
         made_by={
             "export": f"{export_command(runs, bundle, weights, folds=0)} --measured-by BUNDLE",
             "networks_of": "train",
             "measured_by": _measured_by(measured.manifest),
-            **ancestry(runs[0], first),
-            **({"beside": [other_ancestry(run) for run in runs[1:]]} if len(runs) > 1 else {}),
+            **ancestry(runs, experiment),
         },
-        digest=hashlib.sha256(model.read_bytes()).hexdigest(),
     )
+    make_folder(folder)  # after all that can fail: what stood there before is whole until then
+    model = folder / MODEL_FILE
+    write_graph(network, experiment, model, STORES[weights])
+    manifest = replace(manifest, digest=hashlib.sha256(model.read_bytes()).hexdigest())
     write_manifest(manifest, folder / MANIFEST_FILE)
     (folder / CARD_FILE).write_text(render_card(manifest), encoding="utf-8")
     return folder
 
 
-def _check_measured(experiments: Sequence[Experiment], measured: Bundle) -> None:
-    """Refuse runs that are not those of the bundle.
+def _check_runs(runs: Sequence[Path], measured: Bundle) -> None:
+    """Refuse other runs than those that were measured, or another order: the first gives input and folds.
+
+    Raises:
+        ExperimentError: naming those that are wanted.
+    """
+    made = measured.manifest.made_by
+    wanted = [_called(str(one.get("run")), one.get("seed")) for one in [made, *made.get("beside", [])]]
+    experiments = [load_experiment(run / EXPERIMENT_FILE) for run in runs]
+    named = [_called(one.code, one.training.seed) for one in experiments]
+    if named != wanted:
+        raise ExperimentError(
+            f"{measured.label} was measured with {', '.join(wanted)}; name these in this order, the first as "
+            f"RUN and each other with --beside, not {', '.join(named)}"
+        )
+
+
+def _called(code: str, seed: object) -> str:
+    return f"{code} (seed {seed})"
+
+
+def _check_experiment(experiment: Experiment, measured: Bundle) -> None:
+    """Refuse an experiment that is not what the bundle says it was made by.
 
     Raises:
         ExperimentError: naming what differs.
     """
-    first, manifest = experiments[0], measured.manifest
-    made = [manifest.made_by, *manifest.made_by.get("beside", [])]
-    for said, own, of_bundle in (
-        ("runs", [(one.code, one.training.seed) for one in experiments], [_run_of(one) for one in made]),
-        ("network", first.network.name, manifest.network.name),
-        ("input", first.input, manifest.input),
+    manifest, data = measured.manifest, experiment.data
+    made = manifest.made_by
+    if data.split or "split" in made:
+        raise ExperimentError(
+            f"{measured.label}: runs by a split are measured when they are trained; leave out --measured-by"
+        )
+    if data.learned_share < 1:
+        raise ExperimentError(
+            f"{experiment.code}: a point of a learning curve (data: learned_share), no bundle is made of it"
+        )
+    network = manifest.network
+    for name, own, of_bundle in (
+        ("input", experiment.input, manifest.input),
         (
-            "left_out_patients",
-            list(first.data.left_out_patients),
-            manifest.made_by.get("left_out_patients", []),
+            "network",
+            (experiment.network.name, experiment.network.backbone),
+            (network.name, network.backbone),
         ),
-        ("folds", first.data.folds, manifest.made_by.get("folds")),
+        ("network: weights", experiment.network.weights, made.get("first_weights")),
+        ("training: place_weight", experiment.training.place_weight > 0, made.get("drawn_blood")),
+        ("data: left_out_patients", list(data.left_out_patients), made.get("left_out_patients")),
+        ("data: folds", data.folds, made.get("folds")),
         ("preprocessing", PREPROCESSING, manifest.preprocessing),
     ):
         if own != of_bundle:
             raise ExperimentError(
-                f"{measured.label} was measured with other {said} ({of_bundle}) than these ({own}); "
-                "cross-validate these and export them without --measured-by"
+                f"{experiment.code}: `{name}` is not what {measured.label} was measured with; cross-validate "
+                "and export without --measured-by"
             )
 
 
-def _run_of(made: dict[str, Any]) -> tuple[str, int]:
-    return str(made.get("run", "")), int(made.get("seed", -1))
+def _check_data(index: pd.DataFrame, measured: Bundle) -> None:
+    """Refuse other patients or slices than those that were measured.
+
+    Raises:
+        ExperimentError: naming the first source that differs.
+    """
+    own = {source.name: source for source in data_sources(index)}
+    of_bundle = {source.name: source for source in measured.manifest.data}
+    for name in sorted(own.keys() | of_bundle.keys()):
+        if own.get(name) != of_bundle.get(name):
+            raise ExperimentError(
+                f"source {name}: patients or slices are not those that {measured.label} was measured with; "
+                "prepare the same data, or cross-validate and export without --measured-by"
+            )
 
 
 def _measured_by(manifest: Manifest) -> dict[str, Any]:
-    """Bundle and commits of what was measured; of a bundle that was itself trained again, those before it."""
+    """The bundle that was measured and what made it; of one that was itself trained again, that before it."""
     made = manifest.made_by
-    own = {
+    if "measured_by" in made:
+        before: dict[str, Any] = made["measured_by"]
+        return before
+    return {
         "bundle": f"{manifest.name} {manifest.version}",
         "created": manifest.created,
-        "commits": [one.get("commit") for one in [made, *made.get("beside", [])]],
+        "digest": manifest.digest,
+        "export": made.get("export"),
+        "runs": [
+            {key: one.get(key) for key in ("run", "commit", "packages", "python")}
+            for one in [made, *made.get("beside", [])]
+        ],
     }
-    before: dict[str, Any] = made.get("measured_by", own)
-    return before

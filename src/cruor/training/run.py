@@ -7,6 +7,7 @@ import importlib.metadata
 import json
 import logging
 import math
+import pickle
 import platform
 import subprocess
 from pathlib import Path
@@ -239,10 +240,20 @@ def _size(module: SliceModule) -> dict[str, int]:
 
 
 def load_weights(experiment: Experiment, folder: Path) -> dict[str, Tensor]:
-    """State of the module that a finished run stands for: best or last, as `testing.weights` says."""
+    """State of the module that a finished run stands for: best or last, as `testing.weights` says.
+
+    Raises:
+        ExperimentError: the checkpoint is missing or damaged.
+    """
     best = folder / BEST_CHECKPOINT
     chosen = best if experiment.testing.weights == "best" and best.exists() else folder / LAST_CHECKPOINT
-    state: dict[str, Tensor] = torch.load(chosen, map_location="cpu", weights_only=True)["state_dict"]
+    try:
+        state: dict[str, Tensor] = torch.load(chosen, map_location="cpu", weights_only=True)["state_dict"]
+    except (OSError, RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as error:
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise ExperimentError(
+            f"{chosen}: cannot be read as weights ({reason}); delete the folder's files and train it again"
+        ) from error
     return state
 
 

@@ -35,6 +35,18 @@ def check_alike(experiment: Experiment, beside: Sequence[Path]) -> None:
     Raises:
         ExperimentError: a run is named twice or not finished; or data, input or network differ.
     """
+    check_alike_settings(experiment, beside)
+    for run in beside:
+        for file in crossvalidation_files(experiment):
+            check_table(run, file)
+
+
+def check_alike_settings(experiment: Experiment, beside: Sequence[Path]) -> None:
+    """As `check_alike`, of runs that need not be cross-validated.
+
+    Raises:
+        ExperimentError: a run is named twice; or data, input or network differ.
+    """
     codes = [experiment.code]
     for run in beside:
         other = load_experiment(run / EXPERIMENT_FILE)
@@ -48,8 +60,6 @@ def check_alike(experiment: Experiment, beside: Sequence[Path]) -> None:
                     f"{run}: `{name}` differs from that of {experiment.code!r}; runs are read together where "
                     "data, input and network are the same"
                 )
-        for file in crossvalidation_files(experiment):
-            check_table(run, file)
 
 
 def check_cross_validated(runs: Sequence[Path]) -> None:

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from typer.testing import CliRunner
 
-from cruor.bundle.manifest import read_manifest, write_manifest
+from cruor.bundle.manifest import MapContext, read_manifest, write_manifest
 from cruor.bundle.model import INPUT, LOGITS, MANIFEST_FILE, Bundle, open_bundle
 from cruor.cli import app
 from cruor.training import retrained
@@ -230,9 +230,13 @@ def test_a_damaged_checkpoint_is_refused(trained_again: Path, exported: Path, tm
 
 @pytest.mark.parametrize(
     ("change", "said"),
-    [({"preprocessing": "another"}, "`preprocessing` is not what"), ({"data": ()}, "source .*: patients")],
+    [
+        ({"preprocessing": "another"}, "`preprocessing` is not what"),
+        ({"maps": MapContext(4.0, 0.02, 0.5)}, "`calibration: maps` is not what"),
+        ({"data": ()}, "source .*: patients"),
+    ],
 )
-def test_a_bundle_of_other_data_or_preprocessing_is_refused(
+def test_a_bundle_that_read_otherwise_or_other_data_is_refused(
     change: dict[str, Any],
     said: str,
     exported: Path,
@@ -241,6 +245,8 @@ def test_a_bundle_of_other_data_or_preprocessing_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     opened = open_bundle(str(exported))
+    if "maps" in change:
+        change = {"calibration": replace(opened.manifest.calibration, **change)}
     changed = Bundle(replace(opened.manifest, **change), opened.session)
     monkeypatch.setattr(retrained, "open_bundle", lambda _: changed)
     with pytest.raises(ExperimentError, match=said):

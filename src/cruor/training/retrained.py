@@ -11,9 +11,10 @@ from typing import Any
 
 import pandas as pd
 
-from cruor.bundle.manifest import Manifest, write_manifest
+from cruor.bundle.manifest import Manifest, MapContext, write_manifest
 from cruor.bundle.model import CARD_FILE, MANIFEST_FILE, MODEL_FILE, Bundle, find_bundle, open_bundle
 from cruor.preprocessing.channels import PREPROCESSING
+from cruor.training.calibration import MAP_REACH_MM
 from cruor.training.data import load_heads
 from cruor.training.experiment import Experiment, ExperimentError, load_experiment
 from cruor.training.export import (
@@ -26,6 +27,7 @@ from cruor.training.export import (
     render_card,
 )
 from cruor.training.graph import HALF, STORES, map_scale, write_graph
+from cruor.training.networks.blood_map import HOTTEST_SHARE, MAP_SHARE
 from cruor.training.networks.ensemble import Ensemble
 from cruor.training.runs import EXPERIMENT_FILE
 from cruor.training.together import check_alike_settings
@@ -125,7 +127,7 @@ def _check_experiment(experiment: Experiment, measured: Bundle) -> None:
         raise ExperimentError(
             f"{experiment.code}: a point of a learning curve (data: learned_share), no bundle is made of it"
         )
-    network = manifest.network
+    network, maps = manifest.network, manifest.calibration.maps
     for name, own, of_bundle in (
         ("input", experiment.input, manifest.input),
         (
@@ -138,6 +140,7 @@ def _check_experiment(experiment: Experiment, measured: Bundle) -> None:
         ("data: left_out_patients", list(data.left_out_patients), made.get("left_out_patients")),
         ("data: folds", data.folds, made.get("folds")),
         ("preprocessing", PREPROCESSING, manifest.preprocessing),
+        ("calibration: maps", maps and MapContext(MAP_REACH_MM, HOTTEST_SHARE, MAP_SHARE), maps),
     ):
         if own != of_bundle:
             raise ExperimentError(

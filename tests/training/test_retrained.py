@@ -98,7 +98,8 @@ def test_the_bundle_that_was_measured_is_named_however_often_it_is_trained_again
     second = tmp_path / "second"
     shutil.copytree(exported, second)
     manifest = read_manifest(second / MANIFEST_FILE)
-    write_manifest(replace(manifest, made_by=again.manifest.made_by), second / MANIFEST_FILE)
+    retrained_once = replace(manifest, version="0.0.2", made_by=again.manifest.made_by)
+    write_manifest(retrained_once, second / MANIFEST_FILE)
     export_retrained([trained_again], tmp_path / "third", BundleName("tiny", "0.0.3"), str(second))
     third = read_manifest(tmp_path / "third" / MANIFEST_FILE)
     assert third.made_by["measured_by"]["bundle"] == "tiny 0.0.1"

@@ -262,9 +262,9 @@ def export_run(
             measured; networks of folds are asked for that there are not; or runs are not alike.
     """
     experiment = load_experiment(run / EXPERIMENT_FILE)
-    measured_by = [(file, "crossval") for file in crossvalidation_files(experiment)]
+    tables = [(file, "crossval") for file in crossvalidation_files(experiment)]
     if experiment.data.split:
-        measured_by = [(PREDICTIONS_FILE, "train")]
+        tables = [(PREDICTIONS_FILE, "train")]
     if beside:
         _check_turns(experiment, run, folds, beside)
     _check_folds(experiment, run, folds)
@@ -274,12 +274,12 @@ def export_run(
         raise ExperimentError(
             f"{run}: a point of a learning curve (data: learned_share), no bundle is made of it"
         )
-    for file, command in measured_by:
+    for file, command in tables:
         if not (run / file).exists():
             raise ExperimentError(f"{run}: no {file}; run `cruor {command}` on the experiment first")
     members = networks_of_folds(experiment, runs, folds) if folds else last_networks(experiment, runs)
     heads = load_heads(experiment.data, experiment.input)
-    table = held_out_slices(runs, measured_by[0][0])
+    table = held_out_slices(runs, tables[0][0])
     check_measurable(table, run)
     evidence = evidence_of_sides(table, heads.index) if experiment.data.split else evidence_of_folds(table)
     check_calibration(evidence.calibration, table, run)

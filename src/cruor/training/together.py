@@ -122,6 +122,17 @@ def _with_windows_of(wider: InputSettings, narrower: InputSettings) -> InputSett
     return narrower
 
 
+def lacks_maps(table: pd.DataFrame, run: Path) -> bool:
+    """Whether an older cruor made a run's table: its network has a map, and the table keeps none.
+
+    Raises:
+        ExperimentError: the run's experiment cannot be read.
+    """
+    settings = run / EXPERIMENT_FILE
+    known = MAP_COLUMN in table or not settings.exists()
+    return not known and load_experiment(settings).network.name in WITH_MAP_OF_BLOOD
+
+
 def _read(run: Path, file: str) -> pd.DataFrame:
     try:
         table = pd.read_parquet(run / file)
@@ -129,9 +140,7 @@ def _read(run: Path, file: str) -> pd.DataFrame:
         raise ExperimentError(
             f"{run / file}: cannot be read ({error}); run `cruor crossval` again"
         ) from error
-    settings = run / EXPERIMENT_FILE
-    known = MAP_COLUMN in table or not settings.exists()
-    if not known and load_experiment(settings).network.name in WITH_MAP_OF_BLOOD:
+    if lacks_maps(table, run):
         again = "delete it and run `cruor train`" if file == PREDICTIONS_FILE else "run `cruor crossval`"
         raise ExperimentError(
             f"{run / file}: made by an older cruor, which kept no maps; {again} on the experiment again, "

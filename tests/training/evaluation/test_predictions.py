@@ -26,6 +26,7 @@ from cruor.training.evaluation.predictions import (
     studies_of,
     write_predictions,
 )
+from cruor.training.experiment import DataSettings, Experiment, NetworkSettings, save_experiment
 from cruor.training.prepare.store import LABELS, LabelledSlice, LabelledStudy, write_prepared, write_table
 from tests.reader.fakes import NoNumbers, bundle
 from tests.training.evaluation.making import NAN, predicted, table
@@ -200,6 +201,20 @@ class TestFiles:
         write_table(slices, tmp_path / "some.parquet")
         with pytest.raises(EvaluationError, match=message):
             read_predictions(tmp_path / "some.parquet")
+
+    def test_a_cross_validation_without_the_maps_of_its_network_is_refused(self, tmp_path: Path) -> None:
+        data, network = DataSettings(("somewhere",)), NetworkSettings(name="blood-map", weights="random")
+        experiment = Experiment(code="mapped", data=data, network=network)
+        save_experiment(experiment, tmp_path / "experiment.yaml")
+        write_table(table(8, folds=2), tmp_path / "out_of_fold.parquet")
+        with pytest.raises(EvaluationError, match="kept no maps; run `cruor crossval`"):
+            read_predictions(tmp_path / "out_of_fold.parquet")
+
+    def test_a_cross_validation_whose_experiment_cannot_be_read_is_refused(self, tmp_path: Path) -> None:
+        (tmp_path / "experiment.yaml").write_text("network: none\n")
+        write_table(table(8, folds=2), tmp_path / "out_of_fold.parquet")
+        with pytest.raises(EvaluationError, match="experiment.yaml"):
+            read_predictions(tmp_path / "out_of_fold.parquet")
 
     def test_a_file_that_is_no_parquet_is_refused(self, tmp_path: Path) -> None:
         (tmp_path / "some.parquet").write_text("no table")

@@ -32,8 +32,10 @@ from cruor.training.calibration import (
     outputs_of,
 )
 from cruor.training.data import why_unreadable
+from cruor.training.experiment import ExperimentError
 from cruor.training.map_column import MAP_COLUMN, pack_maps
 from cruor.training.prepare.store import read_index, read_slices, write_table
+from cruor.training.together import lacks_maps
 
 PREDICTIONS_FILE, SLICES_FILE, STUDIES_FILE = "predictions.parquet", "slices.csv", "studies.csv"
 KEY = ["source", "study_instance_uid", "sop_instance_uid", "row"]
@@ -235,7 +237,8 @@ def read_predictions(file: Path) -> Predictions:
     """Read `predictions.parquet` of an evaluation, or `out_of_fold.parquet` of a cross-validation.
 
     Raises:
-        EvaluationError: neither of both.
+        EvaluationError: neither of both; or of a cross-validation whose experiment cannot be read, or whose
+            network has maps that an older cruor did not keep.
     """
     try:
         table = pd.read_parquet(file)
@@ -253,6 +256,15 @@ def read_predictions(file: Path) -> Predictions:
         raise EvaluationError(f"{file}: no column 'fold'; logits need the folds they were made in")
     if slices["fold"].nunique() < 2:
         raise EvaluationError(f"{file}: one fold alone; calibration needs at least two")
+    try:
+        without_maps = lacks_maps(slices, file.parent)
+    except ExperimentError as error:
+        raise EvaluationError(str(error)) from error
+    if without_maps:
+        raise EvaluationError(
+            f"{file}: made by an older cruor, which kept no maps; run `cruor crossval` on the experiment again, "
+            "what is trained stays"
+        )
     return cross_fit(slices, f"{file.parent.name}, out of fold")
 
 

@@ -22,7 +22,7 @@ from pytorch_grad_cam import GradCAM, base_cam
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor, nn
 
-from cruor.bundle.manifest import RULES, Figure, StudyHead, read_manifest, write_manifest
+from cruor.bundle.manifest import RULES, Figure, NetworkName, StudyHead, read_manifest, write_manifest
 from cruor.bundle.model import (
     CARD_FILE,
     DEFAULT_BUNDLE,
@@ -42,7 +42,13 @@ from cruor.reader.rules import PROBABILITY
 from cruor.training import export
 from cruor.training.calibration import calls_by_other_folds, cross_fitted_studies, sensitive_threshold
 from cruor.training.evaluation.metrics import bootstrap
-from cruor.training.experiment import Experiment, ExperimentError, save_experiment
+from cruor.training.experiment import (
+    DataSettings,
+    Experiment,
+    ExperimentError,
+    NetworkSettings,
+    save_experiment,
+)
 from cruor.training.explain.explainer import open_explainer
 from cruor.training.explain.rebuild import check_against_graph
 from cruor.training.export import (
@@ -55,6 +61,7 @@ from cruor.training.export import (
     export_run,
     left_out_figures,
     measured,
+    network_name,
     render_card,
     rule_calls,
     slice_figures,
@@ -480,6 +487,27 @@ class TestLastNetworksOfSeveralRuns:
         with pytest.raises(ExperimentError, match=rf"other: no {FINISHED_FILE}; run `cruor train`"):
             export_run(finished_run, tmp_path / "b", BundleName("x", "1"), beside=[other_run])
         assert not (tmp_path / "b").exists()
+
+
+class TestNetworkName:
+    @pytest.fixture
+    def sided(self) -> list[Experiment]:
+        """Of two networks, of which the first looks at the input at another side."""
+        settings = [NetworkSettings("blood-map", side=side) for side in (144, 0)]
+        return [Experiment("made-up", DataSettings(("nowhere",)), network=one) for one in settings]
+
+    def test_it_tells_each_members_side_where_one_is_not_the_inputs(self, sided: list[Experiment]) -> None:
+        assert network_name(sided) == NetworkName("blood-map", members=2, sides=(144, 0))
+        assert network_name(sided[1:]) == NetworkName("blood-map")
+
+    def test_the_card_tells_them_in_pixels(self, sided: list[Experiment], bundle: Bundle) -> None:
+        shown = replace(bundle.manifest.input.crop, size=224)
+        told = replace(
+            bundle.manifest,
+            network=network_name(sided),
+            input=replace(bundle.manifest.input, crop=shown),
+        )
+        assert "averaged, which look at the input at 144, 224 pixels. Outputs" in render_card(told)
 
 
 def test_no_bundle_is_made_of_a_point_of_a_learning_curve(

@@ -187,6 +187,7 @@ class TestSeveralRuns:
         ({"data": {"learned_share": 0.5}}, "a point of a learning curve"),
         ({"data": {"split": "split.csv"}}, "runs by a split are measured when they are trained"),
         ({"network": {"name": "blood-map"}}, "`network` is not what"),
+        ({"network": {"side": 48}}, "`network: side` is 48, tiny 0.0.1 was measured with 0"),
         ({"network": {"weights": "imagenet-lite0"}}, "`network: weights` is not what"),
     ],
 )

@@ -60,6 +60,12 @@ class TestAlike:
         narrower = replace(other, input=replace(other.input, windows_hu=other.input.windows_hu[:1]))
         check_alike(FIRST, [run_of(tmp_path / "other", narrower, table())])
 
+    def test_one_that_looks_at_the_input_at_another_side_may_be_read_beside(
+        self, tmp_path: Path, other: Experiment
+    ) -> None:
+        smaller = replace(other, network=replace(other.network, side=64))
+        check_alike(FIRST, [run_of(tmp_path / "other", smaller, table())])
+
     @pytest.mark.parametrize("windows", [((0, 80), (0, 140)), ((-20, 180),)])
     def test_windows_that_the_first_run_lacks_or_another_first_one_are_refused(
         self, windows: tuple[tuple[int, int], ...], tmp_path: Path, other: Experiment

@@ -147,11 +147,14 @@ class NetworkName:
         backbone: that of timm where the name leaves it open, else empty.
         members: so many networks of this make read each slice, at most MOST_MEMBERS; their logits and maps
             are averaged.
+        sides: rows and columns at which each of them looks at the input, 0 for the input's own; empty where
+            all look at it as it is.
     """
 
     name: str
     backbone: str = ""
     members: int = 1
+    sides: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -291,6 +294,7 @@ def _senseless(manifest: Manifest) -> dict[str, bool]:
         "calibration.maps": not _context_makes_sense(manifest),
         "terms": not manifest.terms,
         "network.members": not 1 <= manifest.network.members <= MOST_MEMBERS,
+        "network.sides": not _sides_make_sense(manifest),
         "input.crop.margin": not 0 <= settings.crop.margin <= 1,
         "input.crop.least_share": not 0 < settings.crop.least_share <= 1,
         "input.std": not settings.std > 0,
@@ -307,6 +311,14 @@ def _senseless(manifest: Manifest) -> dict[str, bool]:
         "rules.operating_point.threshold": not 0 < rules.operating_point.threshold < 1,
         "rules.other_points": not all(0 < point.threshold < 1 for point in rules.other_points),
     }
+
+
+def _sides_make_sense(manifest: Manifest) -> bool:
+    """Whether there is one side for each member, or none, and none is larger than the input."""
+    sides = manifest.network.sides
+    return len(sides) in (0, manifest.network.members) and all(
+        0 <= side <= manifest.input.crop.size for side in sides
+    )
 
 
 def _context_makes_sense(manifest: Manifest) -> bool:

@@ -56,6 +56,8 @@ class NetworkSettings:
         backbone: a backbone's name in timm, for `timm`.
         weights: `imagenet`, `random`, or a file of weights; for effclass also `imagenet-lite0`:
             EfficientNet-Lite0's, which come in a package, in the trunk, and random ones elsewhere.
+        side: rows and columns at which `blood-map` looks at its input, made smaller in the network; 0 takes
+            the input as it is. Networks of several sides can so be averaged on one input.
         frozen_stages: that many first stages keep their first weights: the wide early layers cost most
             of a step on a CPU.
     """
@@ -63,6 +65,7 @@ class NetworkSettings:
     name: str = "lite0"
     backbone: str = ""
     weights: str = "imagenet"
+    side: int = 0
     frozen_stages: int = 0
     dropout: float = 0.2
 
@@ -163,6 +166,8 @@ class AugmentationSettings:
         mirror, upside_down: share of slices that are turned left to right, top to bottom.
         pasted: share of slices without hemorrhage that get blood drawn in another slice of their source, or a
             patch that is none (`pasting.paste_blood`).
+        painted: share of slices without hemorrhage into which a thin bleed is painted
+            (`painting.paint_bleeds`).
         clipped: share of slices that are shown as a picture of the first window shows them, so that nothing
             is known beyond it: a further window is then learned as one that may be missing.
     """
@@ -177,6 +182,7 @@ class AugmentationSettings:
     mirror: float = 0.5
     upside_down: float = 0.0
     pasted: float = 0.0
+    painted: float = 0.0
     clipped: float = 0.0
 
 
@@ -199,7 +205,7 @@ CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 LEAST: dict[str, dict[str, int]] = {
     "data": {"folds": 2, "workers": 0},
-    "network": {"frozen_stages": 0, "dropout": 0},
+    "network": {"side": 0, "frozen_stages": 0, "dropout": 0},
     "training": {
         **dict.fromkeys(("epochs", "batch_size", "accumulate_batches", "step_epochs", "devices", "nodes"), 1),
         **dict.fromkeys(("negatives_per_positive", "learning_rate", "momentum", "weight_decay"), 0),
@@ -213,7 +219,7 @@ LEAST: dict[str, dict[str, int]] = {
 SHARES: dict[str, tuple[str, ...]] = {
     "network": ("dropout",),
     "training": ("momentum", "norm_momentum"),
-    "augmentation": ("mirror", "upside_down", "blur", "pasted", "clipped"),
+    "augmentation": ("mirror", "upside_down", "blur", "pasted", "painted", "clipped"),
 }
 """Phase -> settings that are shares."""
 
@@ -297,6 +303,10 @@ def _check_input(experiment: Experiment, path: Path) -> None:
     ):
         if wrong:
             raise ExperimentError(f"{path}: input: {said}")
+    side = experiment.network.side
+    if side and not LEAST_SIZE <= side <= shown.crop.size:
+        said = f"from {LEAST_SIZE} to the input's size ({shown.crop.size}) is wanted, or 0, not {side}"
+        raise ExperimentError(f"{path}: network: side: {said}")
     if experiment.augmentation.clipped and len(shown.windows_hu) == 1:
         said = "clipped hides what lies beyond the first window, and there is no other; leave it out"
         raise ExperimentError(f"{path}: augmentation: {said}")

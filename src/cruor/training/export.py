@@ -286,6 +286,7 @@ def export_run(
     if not experiment.data.split and experiment.data.leave_out:
         evidence = replace(evidence, left_out=held_out_slices(runs, LEFT_OUT))
     network = members[0] if len(members) == 1 else Ensemble(members)
+    taken = [load_experiment(runs[number % len(runs)] / EXPERIMENT_FILE) for number in range(len(members))]
     made_by = {
         "export": export_command(runs, bundle, weights, folds),
         "networks_of": "crossval" if folds else "train",
@@ -300,7 +301,7 @@ def export_run(
         evidence,
         scale=scale,
         map_kind=network.map_kind,
-        members=len(members),
+        members=taken,
         made_by=made_by,
         model=folder / MODEL_FILE,
     )
@@ -473,6 +474,12 @@ def ancestry(runs: Sequence[Path], experiment: Experiment) -> dict[str, object]:
     }
 
 
+def network_name(members: Sequence[Experiment]) -> NetworkName:
+    """How networks that read together are called, each given by its experiment."""
+    first, sides = members[0].network, tuple(one.network.side for one in members)
+    return NetworkName(first.name, first.backbone, len(members), sides if any(sides) else ())
+
+
 def make_manifest(
     bundle: BundleName,
     experiment: Experiment,
@@ -480,11 +487,11 @@ def make_manifest(
     *,
     scale: float,
     map_kind: Literal["grad-cam", "blood"],
-    members: int,
+    members: Sequence[Experiment],
     made_by: dict[str, object],
     model: Path,
 ) -> Manifest:
-    """Put together what is known of a bundle, and measure it."""
+    """Put together what is known of a bundle, and measure it; of each member its experiment is given."""
     figures = [*slice_figures(evidence), *study_figures(evidence)]
     if evidence.left_out is not None:
         figures += left_out_figures(evidence.left_out, evidence.slices)
@@ -494,7 +501,7 @@ def make_manifest(
         version=bundle.version,
         created=datetime.datetime.now(datetime.UTC).date().isoformat(),
         preprocessing=PREPROCESSING,
-        network=NetworkName(experiment.network.name, experiment.network.backbone, members),
+        network=network_name(members),
         input=experiment.input,
         outputs=outputs_of(evidence.slices),
         map_scale=scale,
@@ -710,6 +717,7 @@ def render_card(manifest: Manifest) -> str:
         manifest=manifest,
         beside=manifest.made_by.get("beside", []),
         networks_of=networks_of,
+        sides=[side or manifest.input.crop.size for side in manifest.network.sides],
         network=network,
         plain_head=PLAIN_HEAD,
         area=CROP_WORDS[manifest.input.crop.area],

@@ -15,6 +15,7 @@ from cruor.training.experiment import Experiment, ExperimentError, TrainingSetti
 from cruor.training.losses import masked_loss
 from cruor.training.networks import build_network
 from cruor.training.networks.first_weights import BACKBONES
+from cruor.training.painting import paint_bleeds
 from cruor.training.pasting import paste_within_sources
 from cruor.training.prepare.store import LABELS
 
@@ -67,10 +68,10 @@ class SliceModule(lightning.LightningModule):
     def training_step(self, batch: tuple[Tensor, Tensor, Tensor, Tensor], batch_index: int) -> Tensor:
         """Loss of a batch, augmented: of the labels, and of the map where it is asked for."""
         hu, labels, blood, source = batch
-        hu, labels, blood = paste_within_sources(
-            hu, labels, blood, source, self.experiment.augmentation.pasted
-        )
-        hu, blood = augment(hu, blood, self.experiment.augmentation, self.experiment.input)
+        changes = self.experiment.augmentation
+        hu, labels, blood = paste_within_sources(hu, labels, blood, source, changes.pasted)
+        hu, labels, blood = paint_bleeds(hu, labels, blood, changes.painted)
+        hu, blood = augment(hu, blood, changes, self.experiment.input)
         logits, maps = self(hu)
         loss = masked_loss(logits.float(), labels[:, self.asked])
         self._log("train_loss", loss, len(hu))

@@ -24,6 +24,7 @@ from cruor.training.export import (
     export_command,
     last_networks,
     make_folder,
+    network_name,
     render_card,
 )
 from cruor.training.graph import HALF, STORES, map_scale, write_graph
@@ -72,7 +73,7 @@ def export_retrained(
         name=bundle.name,
         version=bundle.version,
         created=datetime.datetime.now(datetime.UTC).date().isoformat(),
-        network=replace(measured.manifest.network, members=len(networks)),
+        network=network_name([load_experiment(run / EXPERIMENT_FILE) for run in runs]),
         map_scale=map_scale(network, heads, experiment),
         made_by={
             "export": f"{export_command(runs, bundle, weights, folds=0)} --measured-by BUNDLE",
@@ -94,7 +95,7 @@ def _check_runs(runs: Sequence[Path], measured: Bundle) -> None:
     """Refuse other runs than those that were measured, or another order: the first gives input and folds.
 
     Raises:
-        ExperimentError: naming those that are wanted.
+        ExperimentError: naming those that are wanted; or one looks at the input at another side.
     """
     made = measured.manifest.made_by
     wanted = [_called(str(one.get("run")), one.get("seed")) for one in [made, *made.get("beside", [])]]
@@ -105,6 +106,13 @@ def _check_runs(runs: Sequence[Path], measured: Bundle) -> None:
             f"{measured.label} was measured with {', '.join(wanted)}; name these in this order, the first as "
             f"RUN and each other with --beside, not {', '.join(named)}"
         )
+    sides = measured.manifest.network.sides[: len(runs)] or (0,) * len(runs)
+    for experiment, side in zip(experiments, sides, strict=True):
+        if experiment.network.side != side:
+            raise ExperimentError(
+                f"{experiment.code}: `network: side` is {experiment.network.side}, {measured.label} was "
+                f"measured with {side}; cross-validate and export without --measured-by"
+            )
 
 
 def _called(code: str, seed: object) -> str:

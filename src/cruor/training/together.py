@@ -26,7 +26,8 @@ def check_alike(experiment: Experiment, beside: Sequence[Path]) -> None:
     """Refuse runs whose networks do not read the same slices in the same way.
 
     Seed, training and augmentation may differ, and with the seed the folds: each network still says what it
-    says of patients that it never saw. The others may know fewer windows than the first.
+    says of patients that it never saw. The others may know fewer windows than the first, and look at the
+    input at another side.
 
     Args:
         experiment: of the first run.
@@ -53,7 +54,11 @@ def check_alike_settings(experiment: Experiment, beside: Sequence[Path]) -> None
         if other.code in codes:
             raise ExperimentError(f"{run}: named twice; name each run once")
         codes.append(other.code)
-        seen = replace(other, input=_with_windows_of(experiment.input, other.input))
+        seen = replace(
+            other,
+            input=_with_windows_of(experiment.input, other.input),
+            network=replace(other.network, side=experiment.network.side),
+        )
         for name in ("data", "input", "network"):
             if getattr(seen, name) != getattr(experiment, name):
                 raise ExperimentError(

@@ -213,7 +213,7 @@ class TestFiles:
     def test_a_cross_validation_whose_experiment_cannot_be_read_is_refused(self, tmp_path: Path) -> None:
         (tmp_path / "experiment.yaml").write_text("network: none\n")
         write_table(table(8, folds=2), tmp_path / "out_of_fold.parquet")
-        with pytest.raises(EvaluationError, match="experiment.yaml"):
+        with pytest.raises(EvaluationError, match=r"experiment\.yaml"):
             read_predictions(tmp_path / "out_of_fold.parquet")
 
     def test_a_file_that_is_no_parquet_is_refused(self, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
 from cruor.training.losses import PixelLoss
 from cruor.training.networks.blood_map import BloodMap
@@ -53,6 +54,46 @@ def test_what_is_shown_is_the_probability_of_each_cell_without_the_weight_of_dra
     _, maps = network.logits_and_maps(torch.randn(1, 1, 96, 96))
     odds = maps.exp() / PixelLoss.WEIGHT_DRAWN
     torch.testing.assert_close(network.shown(maps), odds / (1 + odds))
+
+
+@pytest.fixture
+def smaller() -> BloodMap:
+    """Looks at its input at 64 pixels a side."""
+    torch.manual_seed(1)
+    return lively(BloodMap(windows=1, side=64), 96, windows=1)
+
+
+class TestAnotherSide:
+    @torch.inference_mode()
+    def test_it_reads_what_is_made_smaller_as_a_network_of_that_input_reads_it(
+        self, smaller: BloodMap
+    ) -> None:
+        own = BloodMap(windows=1).eval()
+        own.load_state_dict(smaller.state_dict())
+        channels = torch.randn(2, 1, 96, 96)
+        made_smaller = nn.functional.interpolate(channels, size=(64, 64), mode="bilinear", antialias=True)
+        torch.testing.assert_close(smaller(channels), own(made_smaller))
+        assert not torch.allclose(smaller(channels), own(channels), atol=1e-3)
+
+    @torch.inference_mode()
+    def test_its_map_has_the_cells_of_a_network_that_takes_the_input_as_it_is(
+        self, smaller: BloodMap, network: BloodMap
+    ) -> None:
+        channels = torch.randn(2, 1, 96, 96)
+        _, maps = smaller.logits_and_maps(channels)
+        assert maps.shape == network.logits_and_maps(channels)[1].shape
+        own = smaller.train().logits_and_maps(channels)[1]
+        assert own.shape[-1] == 8, "in training it is taught at its own cells"
+
+    @torch.inference_mode()
+    def test_an_input_of_its_own_side_is_taken_as_it_is(self, smaller: BloodMap) -> None:
+        own = BloodMap(windows=1).eval()
+        own.load_state_dict(smaller.state_dict())
+        channels = torch.randn(2, 1, 64, 64)
+        for ours, theirs in zip(
+            smaller.logits_and_maps(channels), own.logits_and_maps(channels), strict=True
+        ):
+            assert torch.equal(ours, theirs)
 
 
 def test_imagenet_weights_of_three_channels_serve_one_by_their_sum() -> None:

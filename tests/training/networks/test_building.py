@@ -39,6 +39,7 @@ def test_a_card_has_words_for_every_network() -> None:
         (NetworkSettings("xyz"), 3, 512, "'xyz' is not known; known: lite0, blood-map, timm"),
         (NetworkSettings("effclass"), 2, 512, "takes 3 windows and a size of 512, not 2 and 512"),
         (NetworkSettings("effclass-fc"), 3, 256, "takes 3 windows and a size of 512, not 3 and 256"),
+        (NetworkSettings("lite0", side=64), 3, 96, "side is of blood-map; leave it out of 'lite0'"),
         (NetworkSettings("resnet18", frozen_stages=2), 3, 64, "frozen_stages is of lite0 and blood-map"),
         (NetworkSettings("resnet18", backbone="resnet18"), 3, 64, "'resnet18' takes no backbone"),
         (NetworkSettings("timm"), 3, 64, "'timm' needs backbone: NAME"),

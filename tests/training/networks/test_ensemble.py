@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,10 +27,10 @@ from tests.training.samples import tiny_experiment
 SIZE = 96
 
 
-def members(name: str, count: int) -> list[SliceNetwork]:
+def members(name: str, sides: Sequence[int]) -> list[SliceNetwork]:
     torch.manual_seed(3)
-    settings = NetworkSettings(name, weights="random")
-    networks = [lively(build_network(settings, 3, SIZE), SIZE) for _ in range(count)]
+    settings = [NetworkSettings(name, weights="random", side=side) for side in sides]
+    networks = [lively(build_network(one, 3, SIZE), SIZE) for one in settings]
     for place, network in enumerate(networks):  # `lively` gives all of them the same values here and there
         with torch.no_grad():
             for parameter in network.parameters():
@@ -39,7 +40,7 @@ def members(name: str, count: int) -> list[SliceNetwork]:
 
 @pytest.fixture(scope="module")
 def three() -> list[SliceNetwork]:
-    return members("blood-map", 3)
+    return members("blood-map", (0, 0, 0))
 
 
 def some_channels() -> torch.Tensor:
@@ -79,14 +80,15 @@ def test_members_without_maps_have_none_together() -> None:
     assert maps is None
 
 
-def test_it_comes_out_of_its_bundle_again(three: list[SliceNetwork], tmp_path: Path) -> None:
-    together = Ensemble(three).eval()
+@pytest.mark.parametrize("sides", [(), (64, 0, 80)])
+def test_it_comes_out_of_its_bundle_again(sides: tuple[int, ...], tmp_path: Path) -> None:
+    together = Ensemble(members("blood-map", sides or (0, 0, 0))).eval()
     write_graph(together, tiny_experiment(tmp_path, size=SIZE), tmp_path / MODEL_FILE, store_in_half)
     folder = write_bundle(
         tmp_path / "bundle",
         (tmp_path / MODEL_FILE).read_bytes(),
         input=InputSettings(CropSettings(size=SIZE)),
-        network=NetworkName("blood-map", members=3),
+        network=NetworkName("blood-map", members=3, sides=sides),
         map_kind="blood",
     )
     with torch.no_grad():

@@ -262,8 +262,8 @@ def read_predictions(file: Path) -> Predictions:
         raise EvaluationError(str(error)) from error
     if without_maps:
         raise EvaluationError(
-            f"{file}: made by an older cruor, which kept no maps; run `cruor crossval` on the experiment again, "
-            "what is trained stays"
+            f"{file}: made by an older cruor, which kept no maps; run `cruor crossval` on the experiment "
+            "again, what is trained stays"
         )
     return cross_fit(slices, f"{file.parent.name}, out of fold")
 

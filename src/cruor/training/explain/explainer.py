@@ -84,7 +84,9 @@ def open_explainer(name_or_folder: str, layer: str | None = None) -> Explainer:
 def empty_network(manifest: Manifest) -> SliceNetwork:
     """The network a manifest names, with any weights."""
     named = manifest.network
-    settings = NetworkSettings(named.name, named.backbone, weights="random")
     windows, size = len(manifest.input.windows_hu), manifest.input.crop.size
-    members = [build_network(settings, windows, size) for _ in range(named.members)]
+    members = [
+        build_network(NetworkSettings(named.name, named.backbone, "random", side), windows, size)
+        for side in named.sides or [0] * named.members
+    ]
     return members[0] if named.members == 1 else Ensemble(members)

@@ -41,12 +41,13 @@ class Wanted:
     pretrained: bool
 
 
-ON_LITE0: dict[str, type[Lite0]] = {"lite0": Lite0, "blood-map": BloodMap}
+ON_LITE0 = ("lite0", "blood-map")
 
 
 def _on_lite0(wanted: Wanted) -> SliceNetwork:
     settings = wanted.settings
-    network = ON_LITE0[settings.name](settings.frozen_stages, settings.dropout, wanted.windows)
+    arguments = (settings.frozen_stages, settings.dropout, wanted.windows)
+    network = BloodMap(*arguments, settings.side) if settings.name in WITH_MAP_OF_BLOOD else Lite0(*arguments)
     if wanted.pretrained:
         load_imagenet(network)
     return network
@@ -124,6 +125,8 @@ def _check(settings: NetworkSettings, windows: int, size: int) -> None:
         raise ExperimentError(f"weights {LITE0_TRUNK!r} are for the trunk of effclass; {name!r} has none")
     if settings.frozen_stages and name not in ON_LITE0:
         raise ExperimentError(f"frozen_stages is of {' and '.join(ON_LITE0)}; leave it out of {name!r}")
+    if settings.side and name not in WITH_MAP_OF_BLOOD:
+        raise ExperimentError(f"side is of {' and '.join(WITH_MAP_OF_BLOOD)}; leave it out of {name!r}")
     if bool(settings.backbone) != (name == "timm"):
         wanted = (
             "needs backbone: NAME, a name in timm" if name == "timm" else "takes no backbone; 'timm' does"

@@ -41,9 +41,17 @@ class BloodMap(Lite0):
 
     map_kind = "blood"
 
-    def __init__(self, frozen_stages: int = 0, dropout: float = 0.2, windows: int = 3) -> None:
-        """Build the network on EfficientNet-Lite0 with random weights; arguments as for `Lite0`."""
+    def __init__(self, frozen_stages: int = 0, dropout: float = 0.2, windows: int = 3, side: int = 0) -> None:
+        """Build the network on EfficientNet-Lite0 with random weights.
+
+        Args:
+            frozen_stages: so many first stages, and the stem, are not trained.
+            dropout: of the pooled features, in training.
+            windows: channels of the input.
+            side: rows and columns at which it looks at its input; 0 is the input's own.
+        """
         super().__init__(frozen_stages, dropout, windows)
+        self.side = side
         levels = [
             (place, level["num_chs"])
             for place, level in enumerate(self.backbone.feature_info)
@@ -60,8 +68,14 @@ class BloodMap(Lite0):
         self.linear = nn.Linear(self.linear.in_features, 1)
 
     def logits_and_maps(self, channels: Tensor) -> tuple[Tensor, Tensor]:
-        """(n, windows, s, s) -> (n, 6) logits and (n, 1, s / 8, s / 8) logits of blood by cell."""
-        last, levels = self.backbone.forward_intermediates(channels, indices=self.levels)
+        """(n, windows, s, s) -> (n, 6) logits and (n, 1, s / 8, s / 8) logits of blood by cell.
+
+        A network that looks at the input at another side gives its own cells in training, and else as many
+        as one that does not.
+        """
+        shown = channels.shape[-1]
+        seen = _resized(channels, self.side or shown)
+        last, levels = self.backbone.forward_intermediates(seen, indices=self.levels)
         last = self.last_features(last)
         joined = self._join(levels)
         maps = self.pixels(joined)
@@ -73,6 +87,8 @@ class BloodMap(Lite0):
         subtypes = self.subtypes(torch.cat([pooled, at_blood], dim=1))
         share = TAUGHT_SHARE if self.training else MAP_SHARE
         of_any = share * hottest + (1 - share) * self.linear(pooled)
+        if not self.training:
+            maps = _resized(maps, math.ceil(shown / STRIDES[0]))
         return torch.cat([of_any, subtypes], dim=1), maps
 
     def shown(self, maps: Tensor) -> Tensor:
@@ -93,3 +109,11 @@ class BloodMap(Lite0):
         side = projected[0].shape[-2:]
         coarse = [nn.functional.interpolate(one, size=side, mode="nearest") for one in projected[1:]]
         return torch.stack([projected[0], *coarse]).sum(0)
+
+
+def _resized(pictures: Tensor, side: int) -> Tensor:
+    """(n, k, s, s) -> (n, k, side, side); made smaller, each pixel is a mean of those it stands for."""
+    if pictures.shape[-1] == side:
+        return pictures
+    size = (side, side)
+    return nn.functional.interpolate(pictures, size=size, mode="bilinear", antialias=True)

@@ -73,3 +73,20 @@ class TestSliceModule:
         nothing = torch.zeros(2, 1, 64, 64)
         module.training_step((nothing, torch.zeros(2, 6), nothing, torch.zeros(2)), 0)
         assert asked == [0.4]
+
+    def test_bleeds_are_painted_into_the_share_that_the_experiment_asks_for(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        asked: list[float] = []
+
+        def noted(*batch: object) -> tuple[object, ...]:
+            asked.append(batch[3])  # type: ignore[arg-type]
+            return batch[:3]
+
+        monkeypatch.setattr("cruor.training.module.paint_bleeds", noted)
+        painted = replace(TINY, augmentation=replace(TINY.augmentation, painted=0.3))
+        module = SliceModule(painted, steps_per_epoch=1)
+        monkeypatch.setattr(module, "log", lambda *_, **__: None)
+        nothing = torch.zeros(2, 1, 64, 64)
+        module.training_step((nothing, torch.zeros(2, 6), nothing, torch.zeros(2)), 0)
+        assert asked == [0.3]

@@ -28,23 +28,36 @@ SIDE = 144
 BRAIN_HU, BONE_HU, FLUID_HU = 32.0, 80.0, 8.0
 
 
-def oval(seed: int = 0, bone_hu: float = BONE_HU) -> NDArray[np.float32]:
-    """A skull longer than wide, of brain with some noise and dark sulci along its left, in air."""
+def oval(seed: int = 0, bone_hu: float = BONE_HU, bone: float = 6.0) -> NDArray[np.float32]:
+    """A skull longer than wide, of brain with some noise and dark sulci along its left, in air.
+
+    Its bone is so many pixels thick.
+    """
     rows, columns = np.mgrid[:SIDE, :SIDE] - (SIDE - 1) / 2
     distance = np.hypot(rows / 1.25, columns)
-    hu = np.where(distance < 52, bone_hu, 0.0)
+    hu = np.where(distance < 46 + bone, bone_hu, 0.0)
     inside = distance < 46
     hu[inside] = BRAIN_HU + 4 * np.random.default_rng(seed).standard_normal(int(inside.sum()))
     hu[inside & (distance > 34) & (columns < 0) & (rows.astype(int) % 12 < 4)] = FLUID_HU
     return hu.astype(np.float32)
 
 
+def depth_of_oval() -> NDArray[np.float32]:
+    """How deep below the skull a pixel lies, pixels across."""
+    rows, columns = np.mgrid[:SIDE, :SIDE] - (SIDE - 1) / 2
+    return (46 - np.hypot(rows / 1.25, columns)).astype(np.float32)
+
+
+BONE_AND_AIR = np.where(oval() == BONE_HU, BONE_HU, 0).astype(np.float32)
+
+
 def batch() -> tuple[Tensor, Tensor, Tensor]:
-    """Eight heads without hemorrhage, and one with a drawn bleed."""
+    """Eight heads without hemorrhage, of the first unknown kinds, and one with a drawn bleed."""
     hu = torch.from_numpy(np.stack([oval(seed) for seed in range(9)]))[:, None]
     blood, labels = torch.zeros_like(hu), torch.zeros(9, len(LABELS))
     hu[8, 0, 60:70, 60:70], blood[8, 0, 60:70, 60:70] = 65.0, 1.0
     labels[8, [0, 2]] = 1.0
+    labels[0, 1:] = torch.nan
     return hu, labels, blood
 
 
@@ -85,12 +98,14 @@ class TestBatches:
     def test_what_is_given_stays_as_it_was(self) -> None:
         given = batch()
         paint_bleeds(*given, 1.0)
-        assert all(torch.equal(one, before) for one, before in zip(given, batch(), strict=True))
+        for one, before in zip(given, batch(), strict=True):
+            torch.testing.assert_close(one, before, rtol=0, atol=0, equal_nan=True)
 
     def test_the_same_seed_paints_the_same(self) -> None:
         first = paint_bleeds(*batch(), 0.5)
         torch.manual_seed(5)
-        assert all(torch.equal(*pair) for pair in zip(first, paint_bleeds(*batch(), 0.5), strict=True))
+        for one, again in zip(first, paint_bleeds(*batch(), 0.5), strict=True):
+            torch.testing.assert_close(one, again, rtol=0, atol=0, equal_nan=True)
 
     def test_no_share_draws_no_chance(self) -> None:
         paint_bleeds(*batch(), 0.0)
@@ -100,9 +115,9 @@ class TestBatches:
 
 
 class TestOneSlice:
-    @pytest.mark.parametrize("bone_hu", [80.0, 140.0])
-    def test_bone_and_what_lies_outside_keep_their_hu(self, bone_hu: float) -> None:
-        hu = oval(bone_hu=bone_hu)
+    @pytest.mark.parametrize(("bone_hu", "bone"), [(80.0, 6.0), (140.0, 6.0), (80.0, 1.5)])
+    def test_bone_and_what_lies_outside_keep_their_hu(self, bone_hu: float, bone: float) -> None:
+        hu = oval(bone_hu=bone_hu, bone=bone)
         head = find_head(hu)
         assert head is not None
         for seed in range(20):
@@ -127,7 +142,8 @@ class TestOneSlice:
             ("air", np.zeros((SIDE, SIDE), dtype=np.float32)),
             ("no skull", np.full((SIDE, SIDE), BRAIN_HU, dtype=np.float32)),
             ("bone alone", np.full((SIDE, SIDE), BONE_HU, dtype=np.float32)),
-            ("a skull full of air", np.where(oval() == BONE_HU, BONE_HU, 0).astype(np.float32)),
+            ("a skull full of air", BONE_AND_AIR),
+            ("a skull with a rest of brain", np.where(depth_of_oval() > 26, oval(), BONE_AND_AIR)),
             ("a vertex", oval()[::4, ::4]),
         ],
     )

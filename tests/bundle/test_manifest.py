@@ -78,6 +78,7 @@ def test_what_is_no_manifest_is_refused_with_the_file_named(tmp_path, text):
         ("network.sides", ("network", "sides"), [64, 64]),
         ("network.sides", ("network", "sides"), [5000]),
         ("network.sides", ("network", "sides"), [-1]),
+        ("network.sides", ("network", "sides"), [16]),
         ("input.std", ("input", "std"), 0.0),
         ("calibration.slope", ("calibration", "slope"), [-1.0] * 6),
         ("study_head.features", ("study_head", "features"), ["maximum", "peak"]),

@@ -507,7 +507,9 @@ class TestNetworkName:
             network=network_name(sided),
             input=replace(bundle.manifest.input, crop=shown),
         )
-        assert "averaged, which look at the input at 144, 224 pixels. Outputs" in render_card(told)
+        assert "averaged; they look at the input at 144, 224 pixels a side. Outputs" in render_card(told)
+        one = replace(told, network=network_name(sided[:1]))
+        assert "features; it looks at the input at 144 pixels a side. Outputs" in render_card(one)
 
 
 def test_no_bundle_is_made_of_a_point_of_a_learning_curve(

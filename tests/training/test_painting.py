@@ -115,7 +115,7 @@ class TestBatches:
 
 
 class TestOneSlice:
-    @pytest.mark.parametrize(("bone_hu", "bone"), [(80.0, 6.0), (140.0, 6.0), (80.0, 1.5)])
+    @pytest.mark.parametrize(("bone_hu", "bone"), [(80.0, 6.0), (140.0, 6.0), (76.0, 6.0), (80.0, 1.5)])
     def test_bone_and_what_lies_outside_keep_their_hu(self, bone_hu: float, bone: float) -> None:
         hu = oval(bone_hu=bone_hu, bone=bone)
         head = find_head(hu)
@@ -124,17 +124,38 @@ class TestOneSlice:
             found = paint(hu, np.random.default_rng(seed))
             assert found is not None
             changed = found[0] != hu
-            assert not changed[hu > painting.BONE_HU].any()
+            assert not changed[hu == bone_hu].any()
             assert not changed[hu == 0].any()
+            assert found[0][changed].max() < bone_hu
 
     def test_blood_is_brighter_than_the_brain_unless_it_is_old(self) -> None:
-        levels = []
-        for seed in range(60):
-            found = paint(oval(), np.random.default_rng(seed))
-            assert found is not None
-            levels.append(float(np.median(found[0][found[1]])))
+        found = [paint(oval(), np.random.default_rng(seed)) for seed in range(60)]
+        levels = [float(np.median(one[0][one[1]])) for one in found if one is not None]
+        assert len(levels) > 50
         assert np.mean(np.array(levels) > BRAIN_HU + 5) > 0.9
-        assert max(levels) < BONE_HU
+
+    def test_fresh_blood_makes_nothing_darker_be_it_the_rim_of_bone(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(painting, "OLD_SHARE", 0.0)
+        rimmed = oval()
+        depth = depth_of_oval()
+        rimmed[(depth > 0) & (depth < 2)] = 70
+        for seed in range(20):
+            found = paint(rimmed, np.random.default_rng(seed))
+            if found is not None:
+                assert (found[0] >= rimmed).all()
+                assert np.median((found[0] - rimmed)[found[1]]) >= painting.LEAST_CHANGE_HU
+
+    def test_what_cannot_be_told_from_the_rim_of_bone_is_not_painted(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(painting, "SHAPES", (lambda head, rng: Bleed(head.depth == 1, "subdural"),))
+        monkeypatch.setattr(painting, "SHAPE_SHARES", (1.0,))
+        assert paint(oval(), np.random.default_rng(0)) is not None
+        rimmed = oval()
+        rimmed[(depth_of_oval() > 0) & (depth_of_oval() < 3)] = 72
+        assert paint(rimmed, np.random.default_rng(0)) is None
 
     @pytest.mark.parametrize(
         ("what", "hu"),
@@ -178,6 +199,11 @@ class TestShapes:
             assert bleed.subtype == "subdural"
             columns = np.nonzero(bleed.form)[1]
             assert np.abs(columns - head.centre[1]).max() < 6
+
+    def test_a_head_that_is_wider_than_long_tells_no_falx(self) -> None:
+        head = find_head(np.ascontiguousarray(oval().T))
+        assert head is not None
+        assert beside_falx(head, np.random.default_rng(0)) is None
 
     def test_a_round_head_tells_no_falx(self) -> None:
         rows, columns = np.mgrid[:SIDE, :SIDE] - (SIDE - 1) / 2

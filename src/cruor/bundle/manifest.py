@@ -135,6 +135,9 @@ class Rules:
         return replace(self, operating_point=points[name], other_points=others)
 
 
+LEAST_SIZE = 32
+"""Rows and columns that a network looks at: with fewer, a backbone of stride 32 has no last features."""
+
 MOST_MEMBERS = 100
 """Networks of a bundle: more would not come from folds, but from a damaged manifest."""
 
@@ -314,10 +317,10 @@ def _senseless(manifest: Manifest) -> dict[str, bool]:
 
 
 def _sides_make_sense(manifest: Manifest) -> bool:
-    """Whether there is one side for each member, or none, and none is larger than the input."""
-    sides = manifest.network.sides
+    """Whether there is one side for each member, or none, and each is 0 or within the input."""
+    sides, size = manifest.network.sides, manifest.input.crop.size
     return len(sides) in (0, manifest.network.members) and all(
-        0 <= side <= manifest.input.crop.size for side in sides
+        side == 0 or LEAST_SIZE <= side <= size for side in sides
     )
 
 

@@ -9,6 +9,7 @@ from typing import Literal, cast
 
 import yaml
 
+from cruor.bundle.manifest import LEAST_SIZE
 from cruor.preprocessing.channels import InputSettings
 from cruor.preprocessing.crop import CropSettings
 from cruor.records import RecordError, build_record, plain_record
@@ -205,7 +206,7 @@ CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 LEAST: dict[str, dict[str, int]] = {
     "data": {"folds": 2, "workers": 0},
-    "network": {"side": 0, "frozen_stages": 0, "dropout": 0},
+    "network": {"frozen_stages": 0, "dropout": 0},
     "training": {
         **dict.fromkeys(("epochs", "batch_size", "accumulate_batches", "step_epochs", "devices", "nodes"), 1),
         **dict.fromkeys(("negatives_per_positive", "learning_rate", "momentum", "weight_decay"), 0),
@@ -222,9 +223,6 @@ SHARES: dict[str, tuple[str, ...]] = {
     "augmentation": ("mirror", "upside_down", "blur", "pasted", "painted", "clipped"),
 }
 """Phase -> settings that are shares."""
-
-LEAST_SIZE = 32
-"""Rows and columns of the input: with fewer, a backbone of stride 32 has no last features."""
 
 
 def load_experiment(path: Path) -> Experiment:

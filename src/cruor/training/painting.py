@@ -20,8 +20,9 @@ from cruor.training.prepare.store import LABELS
 
 Pixels = NDArray[np.bool_]
 
-BONE_HU = 77.0
-"""From here on it is bone: nothing is painted there, and no painted blood is brighter."""
+BONE_HU, BELOW_WHITE_HU, LEAST_BONE_HU = 77.0, 4.0, 60.0
+"""Above the first it is bone; where a picture of a window ends lower, above its white less the second.
+Nothing is painted there, and no painted blood is brighter. Below the third there is no bone."""
 
 AIR_HU, BRAIN_HU = 10.0, (15.0, 60.0)
 """Below the first is no tissue; between the others is brain."""
@@ -31,10 +32,10 @@ LEAST_INSIDE, LEAST_TISSUE = 0.12, 0.6
 the base of the skull or of its vertex, or not of a head, and nothing is painted."""
 
 FEWEST_BRAIN = 200
-"""Pixels of brain from which its HU and grain are taken."""
+"""Pixels of brain, of a crop of REFERENCE_SIDE, from which its HU and grain are taken."""
 
 REFERENCE_SIDE = 144
-"""Lengths below are in pixels of a crop of this side, on which a head is about 180 mm."""
+"""Lengths and areas are in pixels of a crop of this side, on which a head is about 180 mm."""
 
 FEWEST_PAINTED = 10
 """Pixels that a bleed has at least."""
@@ -42,11 +43,16 @@ FEWEST_PAINTED = 10
 BRIGHTER_HU = (9.0, 38.0)
 """So much brighter than the brain is blood."""
 
+LEAST_CHANGE_HU = 4.0
+"""By so much at least is the slice changed, in half of the painted pixels, unless the blood is old: under
+the skull, the rim of bone may be as bright as blood."""
+
 FLUID_DARKER_HU = 7.0
 """So much darker than the brain is fluid, at least."""
 
-LONG = 1.2
-"""The spread of a head along its long axis is at least so many times that across it: a tenth longer."""
+LONG, UPRIGHT_DEGREES = 1.2, 35.0
+"""The spread of a head along its long axis is at least so many times that across it (a tenth longer), and the
+axis no farther from up and down: else it is not the falx that lies along it."""
 
 OLD_HU, OLD_SHARE, OLD_FROM = (-12.0, 9.0), 0.1, 3.0
 """HU beside the brain's of old blood, what share of crescents is old, and how thick these are at least."""
@@ -58,6 +64,7 @@ class Head:
 
     Attributes:
         hu: (s, s) float32.
+        bone_hu: above it is bone.
         inside: what lies within the skull, (s, s).
         depth: distance to the skull within it, pixels.
         brain: pixels of brain away from the skull.
@@ -67,6 +74,7 @@ class Head:
     """
 
     hu: NDArray[np.float32]
+    bone_hu: float
     inside: Pixels
     depth: NDArray[np.float64]
     brain: Pixels
@@ -82,12 +90,12 @@ class Bleed:
     Attributes:
         form: its pixels, (s, s).
         subtype: of LABELS.
-        may_be_old: it is thick enough to be told by its form where its HU are the brain's.
+        old: its HU are about the brain's, or below.
     """
 
     form: Pixels
     subtype: str
-    may_be_old: bool = False
+    old: bool = False
 
 
 def paint_bleeds(hu: Tensor, labels: Tensor, blood: Tensor, share: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -135,16 +143,27 @@ def paint(
     if bleed is None or bleed.form.sum() < FEWEST_PAINTED * head.unit**2:
         return None
     soft = ndimage.gaussian_filter(bleed.form.astype(np.float32), rng.uniform(0.4, 0.9) * head.unit)
-    soft = soft * (ndimage.binary_dilation(head.inside) & (hu <= BONE_HU))
+    soft = soft * (ndimage.binary_dilation(head.inside) & (hu <= head.bone_hu))
     painted = hu * (1 - soft) + _filling(head, bleed, rng) * soft
-    return painted.astype(np.float32), soft > 0.5, bleed.subtype
+    if not bleed.old:
+        painted = np.maximum(painted, hu)  # fresh blood makes nothing darker
+    lies = soft > 0.5
+    if not lies.any() or (not bleed.old and np.median((painted - hu)[lies]) < LEAST_CHANGE_HU):
+        return None
+    return painted.astype(np.float32), lies, bleed.subtype
 
 
 def find_head(hu: NDArray[np.float32]) -> Head | None:
     """What lies within the skull of a slice, (s, s) HU; None where that cannot be told, or is no brain."""
-    bone = hu > BONE_HU
-    closed = ndimage.binary_closing(np.pad(bone, 4), iterations=3)[4:-4, 4:-4]
-    inside = ndimage.binary_opening(ndimage.binary_fill_holes(closed) & ~bone, iterations=2)
+    unit = len(hu) / REFERENCE_SIDE
+    bone_hu = min(BONE_HU, float(hu.max()) - BELOW_WHITE_HU)
+    if bone_hu < LEAST_BONE_HU:
+        return None
+    bone = hu > bone_hu
+    closing, opening = max(1, round(3 * unit)), max(1, round(2 * unit))
+    rim = closing + 1  # closing would else take the border for bone
+    closed = ndimage.binary_closing(np.pad(bone, rim), iterations=closing)[rim:-rim, rim:-rim]
+    inside = ndimage.binary_opening(ndimage.binary_fill_holes(closed) & ~bone, iterations=opening)
     parts, count = ndimage.label(inside)
     if count == 0:
         return None
@@ -152,13 +171,14 @@ def find_head(hu: NDArray[np.float32]) -> Head | None:
     tissue = inside & (hu > AIR_HU) & ~bone
     if inside.mean() < LEAST_INSIDE or tissue.sum() < LEAST_TISSUE * inside.sum():
         return None
-    unit = len(hu) / REFERENCE_SIDE
     depth = ndimage.distance_transform_edt(inside)
     brain = inside & (depth > 6 * unit) & (hu > BRAIN_HU[0]) & (hu < BRAIN_HU[1])
-    if brain.sum() < FEWEST_BRAIN:
+    if brain.sum() < FEWEST_BRAIN * unit**2:
         return None
     row, column = ndimage.center_of_mass(inside)
-    return Head(hu, inside, depth, brain, float(np.median(hu[brain])), (float(row), float(column)), unit)
+    return Head(
+        hu, bone_hu, inside, depth, brain, float(np.median(hu[brain])), (float(row), float(column)), unit
+    )
 
 
 def crescent(head: Head, rng: np.random.Generator) -> Bleed:
@@ -166,7 +186,7 @@ def crescent(head: Head, rng: np.random.Generator) -> Bleed:
     width, thickness = rng.uniform(20, 75), float(np.exp(rng.uniform(np.log(1.6), np.log(9))))
     share = np.clip(_degrees_from(head, rng) / width, 0, 1)
     form = _under_skull(head, thickness * np.cos(np.pi / 2 * share) ** 0.5)
-    return Bleed(form, "subdural", may_be_old=thickness > OLD_FROM)
+    return Bleed(form, "subdural", old=thickness > OLD_FROM and rng.random() < OLD_SHARE)
 
 
 def lens(head: Head, rng: np.random.Generator) -> Bleed:
@@ -177,13 +197,14 @@ def lens(head: Head, rng: np.random.Generator) -> Bleed:
 
 
 def beside_falx(head: Head, rng: np.random.Generator) -> Bleed | None:
-    """Subdural blood along the long axis of the head, where the falx lies; none where the head is round."""
+    """Subdural blood along the falx; none where the head is round or its long axis is not upright."""
     rows, columns = np.indices(head.hu.shape) - np.array(head.centre)[:, None, None]
     places = np.stack([rows[head.inside], columns[head.inside]])
     spread, axes = np.linalg.eigh(places @ places.T)
-    if spread[1] < LONG * spread[0]:
-        return None
     across, along = axes.T
+    lying = np.degrees(np.arctan2(abs(along[1]), abs(along[0])))
+    if spread[1] < LONG * spread[0] or lying > UPRIGHT_DEGREES:
+        return None
     length = along[0] * rows + along[1] * columns
     ends = length[head.inside].min(), length[head.inside].max()
     middle, half = rng.uniform(*ends), rng.uniform(0.08, 0.3) * (ends[1] - ends[0])
@@ -197,9 +218,10 @@ def beside_falx(head: Head, rng: np.random.Generator) -> Bleed | None:
 def in_sulci(head: Head, rng: np.random.Generator) -> Bleed | None:
     """Subarachnoid blood: in place of fluid near the surface, within some distance of a point of it."""
     smooth = ndimage.gaussian_filter(head.hu, 0.7 * head.unit)  # noise alone is no fluid
-    fluid = head.inside & (smooth < head.brain_hu - FLUID_DARKER_HU) & (head.depth < 25 * head.unit)
+    fluid = head.inside & (smooth > 0) & (smooth < head.brain_hu - FLUID_DARKER_HU)
+    fluid &= head.depth < 25 * head.unit
     points = np.argwhere(fluid & (head.depth > head.unit))
-    if len(points) < 2 * FEWEST_PAINTED:
+    if len(points) < 2 * FEWEST_PAINTED * head.unit**2:
         return None
     rows, columns = np.indices(head.hu.shape) - points[rng.integers(len(points))][:, None, None]
     near = np.hypot(rows, columns) < rng.uniform(6, 24) * head.unit
@@ -230,11 +252,10 @@ def _under_skull(head: Head, thickness: NDArray[np.float64]) -> Pixels:
 
 def _filling(head: Head, bleed: Bleed, rng: np.random.Generator) -> NDArray[np.float64]:
     """HU of blood, (s, s): a level that changes a little from place to place, with the grain of the brain."""
-    old = bleed.may_be_old and rng.random() < OLD_SHARE
-    level = min(head.brain_hu + rng.uniform(*(OLD_HU if old else BRIGHTER_HU)), BONE_HU)
-    smooth = ndimage.gaussian_filter(head.hu, 1.5 * head.unit)
-    grain = np.clip(head.hu - smooth, -15, 15) * head.brain
+    level = head.brain_hu + rng.uniform(*(OLD_HU if bleed.old else BRIGHTER_HU))
+    grain = np.clip(head.hu - ndimage.gaussian_filter(head.hu, 1.5 * head.unit), -15, 15)
+    grain = np.where(head.brain, grain, rng.choice(grain[head.brain], head.hu.shape))
     place = np.array(ndimage.center_of_mass(bleed.form)) - head.centre
     grain = np.roll(grain, tuple(place.astype(int)), (0, 1))
     slope = ndimage.gaussian_filter(rng.normal(size=head.hu.shape), 8 * head.unit)
-    return np.asarray(level + grain + 4 * slope / (slope.std() + 1e-6))
+    return np.asarray(np.minimum(level + grain + 4 * slope / (slope.std() + 1e-6), head.bone_hu))

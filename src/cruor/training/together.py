@@ -127,15 +127,20 @@ def _with_windows_of(wider: InputSettings, narrower: InputSettings) -> InputSett
     return narrower
 
 
-def lacks_maps(table: pd.DataFrame, run: Path) -> bool:
-    """Whether an older cruor made a run's table: its network has a map, and the table keeps none.
+def check_maps(table: pd.DataFrame, run: Path, file: str) -> None:
+    """Refuse a table of a run whose network has a map of blood where the table keeps none.
 
     Raises:
-        ExperimentError: the run's experiment cannot be read.
+        ExperimentError: it keeps none, or the run's experiment cannot be read.
     """
     settings = run / EXPERIMENT_FILE
     known = MAP_COLUMN in table or not settings.exists()
-    return not known and load_experiment(settings).network.name in WITH_MAP_OF_BLOOD
+    if not known and load_experiment(settings).network.name in WITH_MAP_OF_BLOOD:
+        again = "delete it and run `cruor train`" if file == PREDICTIONS_FILE else "run `cruor crossval`"
+        raise ExperimentError(
+            f"{run / file}: made by an older cruor, which kept no maps; {again} on the experiment again, "
+            "what is trained stays"
+        )
 
 
 def _read(run: Path, file: str) -> pd.DataFrame:
@@ -145,10 +150,5 @@ def _read(run: Path, file: str) -> pd.DataFrame:
         raise ExperimentError(
             f"{run / file}: cannot be read ({error}); run `cruor crossval` again"
         ) from error
-    if lacks_maps(table, run):
-        again = "delete it and run `cruor train`" if file == PREDICTIONS_FILE else "run `cruor crossval`"
-        raise ExperimentError(
-            f"{run / file}: made by an older cruor, which kept no maps; {again} on the experiment again, "
-            "what is trained stays"
-        )
+    check_maps(table, run, file)
     return table

@@ -86,6 +86,13 @@ class TestAnotherSide:
         assert own.shape[-1] == 8, "in training it is taught at its own cells"
 
     @torch.inference_mode()
+    def test_it_reads_in_16_bit_as_validation_does(self, smaller: BloodMap) -> None:
+        channels = torch.randn(2, 1, 96, 96)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            _, maps = smaller.logits_and_maps(channels)
+        assert maps.shape[-1] == 12
+
+    @torch.inference_mode()
     def test_an_input_of_its_own_side_is_taken_as_it_is(self, smaller: BloodMap) -> None:
         own = BloodMap(windows=1).eval()
         own.load_state_dict(smaller.state_dict())

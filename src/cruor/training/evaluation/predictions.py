@@ -35,7 +35,7 @@ from cruor.training.data import why_unreadable
 from cruor.training.experiment import ExperimentError
 from cruor.training.map_column import MAP_COLUMN, pack_maps
 from cruor.training.prepare.store import read_index, read_slices, write_table
-from cruor.training.together import lacks_maps
+from cruor.training.together import check_maps
 
 PREDICTIONS_FILE, SLICES_FILE, STUDIES_FILE = "predictions.parquet", "slices.csv", "studies.csv"
 KEY = ["source", "study_instance_uid", "sop_instance_uid", "row"]
@@ -257,14 +257,9 @@ def read_predictions(file: Path) -> Predictions:
     if slices["fold"].nunique() < 2:
         raise EvaluationError(f"{file}: one fold alone; calibration needs at least two")
     try:
-        without_maps = lacks_maps(slices, file.parent)
+        check_maps(slices, file.parent, file.name)
     except ExperimentError as error:
         raise EvaluationError(str(error)) from error
-    if without_maps:
-        raise EvaluationError(
-            f"{file}: made by an older cruor, which kept no maps; run `cruor crossval` on the experiment "
-            "again, what is trained stays"
-        )
     return cross_fit(slices, f"{file.parent.name}, out of fold")
 
 

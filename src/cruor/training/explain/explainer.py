@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from cruor.bundle.manifest import Manifest
-from cruor.bundle.model import MODEL_FILE, Bundle, find_bundle, open_bundle
+from cruor.bundle.manifest import BundleError, Manifest
+from cruor.bundle.model import MANIFEST_FILE, MODEL_FILE, Bundle, find_bundle, open_bundle
 from cruor.preprocessing.channels import crop_head, to_channels
 from cruor.preprocessing.crop import Box
-from cruor.training.experiment import NetworkSettings
+from cruor.training.experiment import ExperimentError, NetworkSettings
 from cruor.training.explain.cam import Cams, OwnMap, cams, count_cells, find_layer, own_map
 from cruor.training.explain.rebuild import check_against_graph, fill_from_graph
 from cruor.training.networks import build_network
@@ -85,8 +85,10 @@ def empty_network(manifest: Manifest) -> SliceNetwork:
     """The network a manifest names, with any weights."""
     named = manifest.network
     windows, size = len(manifest.input.windows_hu), manifest.input.crop.size
-    members = [
-        build_network(NetworkSettings(named.name, named.backbone, "random", side), windows, size)
-        for side in named.sides or [0] * named.members
-    ]
+    sides = named.sides or (0,) * named.members
+    settings = [NetworkSettings(named.name, named.backbone, weights="random", side=side) for side in sides]
+    try:
+        members = [build_network(one, windows, size) for one in settings]
+    except ExperimentError as error:
+        raise BundleError(f"{manifest.name}: {MANIFEST_FILE} names no network ({error})") from error
     return members[0] if named.members == 1 else Ensemble(members)

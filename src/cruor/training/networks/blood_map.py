@@ -112,8 +112,10 @@ class BloodMap(Lite0):
 
 
 def _resized(pictures: Tensor, side: int) -> Tensor:
-    """(n, k, s, s) -> (n, k, side, side); made smaller, each pixel is a mean of those it stands for."""
-    if pictures.shape[-1] == side:
+    """(n, k, s, s) -> (n, k, side, side), bilinear; made smaller, a pixel is a mean of those it stands for."""
+    own = pictures.shape[-1]
+    if own == side:
         return pictures
-    size = (side, side)
-    return nn.functional.interpolate(pictures, size=size, mode="bilinear", antialias=True)
+    smaller = side < own
+    # In single precision: made smaller in 16 bit is not implemented.
+    return nn.functional.interpolate(pictures.float(), size=(side, side), mode="bilinear", antialias=smaller)

@@ -167,8 +167,8 @@ class AugmentationSettings:
         mirror, upside_down: share of slices that are turned left to right, top to bottom.
         pasted: share of slices without hemorrhage that get blood drawn in another slice of their source, or a
             patch that is none (`pasting.paste_blood`).
-        painted: share of slices without hemorrhage into which a thin bleed is painted
-            (`painting.paint_bleeds`).
+        painted: share of slices without hemorrhage into which a thin bleed is painted where there is room for
+            it, which two in five have (`painting.paint_bleeds`).
         clipped: share of slices that are shown as a picture of the first window shows them, so that nothing
             is known beyond it: a further window is then learned as one that may be missing.
     """

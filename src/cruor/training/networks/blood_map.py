@@ -112,7 +112,7 @@ class BloodMap(Lite0):
 
 
 def _resized(pictures: Tensor, side: int) -> Tensor:
-    """(n, k, s, s) -> (n, k, side, side), bilinear; made smaller, a pixel is a mean of those it stands for."""
+    """(n, k, s, s) -> (n, k, side, side), bilinear; made smaller, a pixel is the mean of those it covers."""
     own = pictures.shape[-1]
     if own == side:
         return pictures

@@ -57,36 +57,22 @@ class TestSliceModule:
         assert rates[id(module.network.linear.weight)] == pytest.approx(0.03)
         assert len(rates) == sum(one.requires_grad for one in module.parameters())
 
-    def test_blood_is_pasted_into_the_share_that_the_experiment_asks_for(
-        self, monkeypatch: pytest.MonkeyPatch
+    @pytest.mark.parametrize(
+        ("setting", "function"), [("pasted", "paste_within_sources"), ("painted", "paint_bleeds")]
+    )
+    def test_blood_is_put_into_the_share_that_the_experiment_asks_for(
+        self, setting: str, function: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         asked: list[float] = []
 
         def noted(*batch: object) -> tuple[object, ...]:
-            asked.append(batch[4])  # type: ignore[arg-type]
+            asked.append(batch[-1])  # type: ignore[arg-type]
             return batch[:3]
 
-        monkeypatch.setattr("cruor.training.module.paste_within_sources", noted)
-        pasted = replace(TINY, augmentation=replace(TINY.augmentation, pasted=0.4))
-        module = SliceModule(pasted, steps_per_epoch=1)
+        monkeypatch.setattr(f"cruor.training.module.{function}", noted)
+        changed = replace(TINY, augmentation=replace(TINY.augmentation, **{setting: 0.4}))
+        module = SliceModule(changed, steps_per_epoch=1)
         monkeypatch.setattr(module, "log", lambda *_, **__: None)
         nothing = torch.zeros(2, 1, 64, 64)
         module.training_step((nothing, torch.zeros(2, 6), nothing, torch.zeros(2)), 0)
         assert asked == [0.4]
-
-    def test_bleeds_are_painted_into_the_share_that_the_experiment_asks_for(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        asked: list[float] = []
-
-        def noted(*batch: object) -> tuple[object, ...]:
-            asked.append(batch[3])  # type: ignore[arg-type]
-            return batch[:3]
-
-        monkeypatch.setattr("cruor.training.module.paint_bleeds", noted)
-        painted = replace(TINY, augmentation=replace(TINY.augmentation, painted=0.3))
-        module = SliceModule(painted, steps_per_epoch=1)
-        monkeypatch.setattr(module, "log", lambda *_, **__: None)
-        nothing = torch.zeros(2, 1, 64, 64)
-        module.training_step((nothing, torch.zeros(2, 6), nothing, torch.zeros(2)), 0)
-        assert asked == [0.3]

@@ -141,11 +141,12 @@ class TestOneSlice:
         rimmed = oval()
         depth = depth_of_oval()
         rimmed[(depth > 0) & (depth < 2)] = 70
-        for seed in range(20):
-            found = paint(rimmed, np.random.default_rng(seed))
-            if found is not None:
-                assert (found[0] >= rimmed).all()
-                assert np.median((found[0] - rimmed)[found[1]]) >= painting.LEAST_CHANGE_HU
+        tried = [paint(rimmed, np.random.default_rng(seed)) for seed in range(20)]
+        found = [one for one in tried if one is not None]
+        assert len(found) > 5
+        for hu, form, _ in found:
+            assert (hu >= rimmed).all()
+            assert np.median((hu - rimmed)[form]) >= painting.LEAST_CHANGE_HU
 
     def test_what_cannot_be_told_from_the_rim_of_bone_is_not_painted(
         self, monkeypatch: pytest.MonkeyPatch

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from cruor.bundle.manifest import NetworkName
+from cruor.bundle.manifest import BundleError, NetworkName
 from cruor.bundle.model import MODEL_FILE, open_bundle
 from cruor.preprocessing.channels import InputSettings
 from cruor.preprocessing.crop import CropSettings
 from cruor.training.experiment import NetworkSettings
-from cruor.training.explain.explainer import open_explainer
+from cruor.training.explain.explainer import empty_network, open_explainer
 from cruor.training.explain.rebuild import check_against_graph
 from cruor.training.graph import store_in_half, write_graph
 from cruor.training.networks import build_network
@@ -97,3 +98,10 @@ def test_it_comes_out_of_its_bundle_again(sides: tuple[int, ...], tmp_path: Path
     explainer = open_explainer(str(folder))
     assert isinstance(explainer.network, Ensemble)
     assert check_against_graph(explainer.network, explainer.bundle, some_channels().numpy()) < 1e-3
+
+
+def test_a_manifest_that_gives_sides_to_a_network_without_them_is_refused() -> None:
+    manifest = open_bundle().manifest
+    wrong = replace(manifest, network=NetworkName("lite0", members=2, sides=(64, 0)))
+    with pytest.raises(BundleError, match=r"manifest\.json names no network \(side is of blood-map"):
+        empty_network(wrong)

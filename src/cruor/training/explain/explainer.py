@@ -82,7 +82,11 @@ def open_explainer(name_or_folder: str, layer: str | None = None) -> Explainer:
 
 
 def empty_network(manifest: Manifest) -> SliceNetwork:
-    """The network a manifest names, with any weights."""
+    """The network a manifest names, with any weights.
+
+    Raises:
+        BundleError: there is no such network, or not with such settings.
+    """
     named = manifest.network
     windows, size = len(manifest.input.windows_hu), manifest.input.crop.size
     sides = named.sides or (0,) * named.members

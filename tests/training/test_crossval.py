@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from filelock import FileLock
 from numpy.typing import NDArray
 from typer.testing import CliRunner
 
@@ -34,11 +37,15 @@ class Watched:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.taught: dict[str, set[str]] = {}
+        self.trained: list[str] = []
+        self.seconds = 0.0
         self.index = pd.DataFrame()
         monkeypatch.setattr(crossval, "fit", self.fit)
         monkeypatch.setattr(crossval, "predict_slices", self.predict)
 
     def fit(self, experiment: Experiment, heads: Heads, rows: NDArray[np.int64], folder: Path) -> str:
+        time.sleep(self.seconds)
+        self.trained.append(folder.name)
         self.taught[folder.name] = set(heads.index["patient_id"].iloc[rows])
         return folder.name
 
@@ -142,6 +149,36 @@ def test_finished_folds_are_not_trained_again(watched: Watched, prepared: Path, 
     again = pd.read_parquet(crossvalidate(file, tmp_path))
     assert list(watched.taught) == ["fold1"]
     pd.testing.assert_frame_equal(again, first)
+
+
+class TestSeveralProcesses:
+    def test_each_part_is_trained_by_one_and_all_end_with_the_whole_table(
+        self, watched: Watched, prepared: Path, tmp_path: Path
+    ) -> None:
+        file = saved(tiny_experiment(prepared), tmp_path)
+        watched.seconds = 0.2
+        with ThreadPoolExecutor(2) as two:
+            tables = [two.submit(crossvalidate, file, tmp_path) for _ in range(2)]
+        assert sorted(watched.trained) == ["fold0", "fold1"]
+        assert [len(pd.read_parquet(table.result())) for table in tables] == [60, 60]
+
+    def test_what_another_has_in_hand_is_left_to_it_and_taken_up_if_it_gives_up(
+        self, watched: Watched, prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        file = saved(tiny_experiment(prepared), tmp_path)
+        (tmp_path / "tiny" / "fold0").mkdir(parents=True)
+        other = FileLock(tmp_path / "tiny" / "fold0" / ".lock")
+        other.acquire()
+        told: list[str] = []
+
+        def give_up(sentence: str, *names: object) -> None:
+            told.append(sentence % names)
+            other.release()
+
+        monkeypatch.setattr(crossval._LOG, "warning", give_up)
+        crossvalidate(file, tmp_path)
+        assert watched.trained == ["fold1", "fold0"]
+        assert told == [f"{tmp_path / 'tiny' / 'fold0'}: in the hands of another process; waiting for it"]
 
 
 def test_a_fold_that_an_older_cruor_scored_without_maps_is_scored_again(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from pyarrow.parquet import read_schema
 
@@ -19,6 +22,8 @@ from cruor.training.prepare.store import write_table
 from cruor.training.run import check_code, check_heads, check_network, fit, open_run, predict_slices
 from cruor.training.runs import FOLD, HELD_OUT, LEFT_OUT, OUT_OF_FOLD
 from cruor.training.splits import check_no_patient_on_two_sides, rows_of_some, split_by_patient
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +44,8 @@ class Part:
 def crossvalidate(experiment_file: Path, runs: Path) -> Path:
     """Train one network a fold, and one without each group of `data.leave_out`; finished ones stay.
 
+    Called by several processes at once, each trains what no other has begun, and waits for the rest.
+
     Returns:
         The file of out-of-fold logits: the index's columns, `fold`, and `logit_<label>` for each label. Where
         sources are left out, `left_out.parquet` beside it: the same with `left_out` instead of `fold`.
@@ -58,12 +65,45 @@ def crossvalidate(experiment_file: Path, runs: Path) -> Path:
     heads = load_heads(experiment.data, experiment.input)
     check_heads(experiment, heads.index, experiment_file)
     folds, groups = list(_folds(experiment, heads.index)), list(_groups(experiment.data, heads.index))
-    folder = open_run(experiment, runs)
-    for parts, file in ((folds, OUT_OF_FOLD), (groups, LEFT_OUT)):
-        scored = [_score(part, experiment, heads, folder) for part in parts]
-        if scored:
-            write_table(pd.concat(scored).sort_index(), folder / file)
+    folder = runs / experiment.code
+    with _alone_in(folder, experiment):
+        open_run(experiment, runs)
+    _score_all([*folds, *groups], experiment, heads, folder)
+    with _alone_in(folder, experiment):
+        for parts, file in ((folds, OUT_OF_FOLD), (groups, LEFT_OUT)):
+            if parts:
+                scored = [pd.read_parquet(folder / part.folder / HELD_OUT) for part in parts]
+                write_table(pd.concat(scored).sort_index(), folder / file)
     return folder / OUT_OF_FOLD
+
+
+def _score_all(parts: list[Part], experiment: Experiment, heads: Heads, run: Path) -> None:
+    """First what no other process has in hand, then, when it is done with it or was killed, the rest."""
+    begun_elsewhere = []
+    for part in parts:
+        try:
+            with _alone_in(run / part.folder, experiment, wait_s=0):
+                _score(part, experiment, heads, run)
+        except Timeout:
+            begun_elsewhere.append(part)
+    for part in begun_elsewhere:
+        _LOG.warning("%s: in the hands of another process; waiting for it", run / part.folder)
+        with _alone_in(run / part.folder, experiment):
+            _score(part, experiment, heads, run)
+
+
+def _alone_in(folder: Path, experiment: Experiment, wait_s: float = -1) -> AbstractContextManager[object]:
+    """Keep other processes out of a folder, after waiting for them (-1: without end); a kill lets them in.
+
+    The processes of one training on several devices work in the same folders: nothing is kept from them.
+
+    Raises:
+        Timeout: another process is in it for longer than that.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if experiment.training.devices * experiment.training.nodes > 1:
+        return nullcontext()
+    return FileLock(folder / ".lock").acquire(timeout=wait_s)
 
 
 def _folds(experiment: Experiment, index: pd.DataFrame) -> Iterator[Part]:
@@ -86,8 +126,8 @@ def _groups(data: DataSettings, index: pd.DataFrame) -> Iterator[Part]:
         yield Part(f"without-{name}", {"left_out": name}, np.flatnonzero(held_out))
 
 
-def _score(part: Part, experiment: Experiment, heads: Heads, run: Path) -> pd.DataFrame:
-    """Train a part's network and let it score what it has not seen; a finished part is read again.
+def _score(part: Part, experiment: Experiment, heads: Heads, run: Path) -> None:
+    """Train a part's network and let it score what it has not seen, into `held_out.parquet`, once.
 
     One that an older cruor scored, which kept no maps, is scored again by what was trained.
     """
@@ -99,7 +139,5 @@ def _score(part: Part, experiment: Experiment, heads: Heads, run: Path) -> pd.Da
         others = np.setdiff1d(np.arange(len(heads.index)), part.held_out)
         check_no_patient_on_two_sides(heads.index, others, part.held_out)
         rows = rows_of_some(heads.index, others, experiment.data.learned_share, experiment.training.seed)
-        file.parent.mkdir(exist_ok=True)
         scored = predict_slices(fit(experiment, heads, rows, file.parent), heads, part.held_out)
         write_table(scored.assign(**part.mark), file)
-    return pd.read_parquet(file)

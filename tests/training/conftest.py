@@ -12,11 +12,11 @@ import pytest
 import torch
 from threadpoolctl import threadpool_limits
 
-from cruor.training import export
 from cruor.training.crossval import OUT_OF_FOLD, crossvalidate
 from cruor.training.evaluation.metrics import bootstrap
 from cruor.training.experiment import Experiment, NetworkSettings, load_experiment
-from cruor.training.export import BundleName, export_run
+from cruor.training.export import figures
+from cruor.training.export.export import BundleName, export_run
 from cruor.training.run import EXPERIMENT_FILE, train
 from tests.training.samples import prepare_some, saved, tiny_experiment
 
@@ -64,5 +64,5 @@ def out_of_fold(finished_run: Path) -> pd.DataFrame:
 def exported(tmp_path_factory: pytest.TempPathFactory, finished_run: Path) -> Path:
     """The bundle of the finished run."""
     with pytest.MonkeyPatch.context() as few_rounds:
-        few_rounds.setattr(export, "bootstrap", partial(bootstrap, rounds=20))
+        few_rounds.setattr(figures, "bootstrap", partial(bootstrap, rounds=20))
         return export_run(finished_run, tmp_path_factory.mktemp("bundle"), BundleName("tiny", "0.0.1"))

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from cruor.training import study_tables
 from cruor.training.calibration import cross_fitted_studies
-from cruor.training.export import SLICE_THRESHOLD
+from cruor.training.export.evidence import SLICE_THRESHOLD
 from cruor.training.runs import OUT_OF_FOLD
 from cruor.training.study_tables import (
     OTHER_SLICES,

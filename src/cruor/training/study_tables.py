@@ -36,7 +36,7 @@ from cruor.training.evaluation.metrics import (
     specificity,
 )
 from cruor.training.evaluation.tables import cell_text
-from cruor.training.export import SLICE_THRESHOLD, check_measurable, rule_calls
+from cruor.training.export.evidence import SLICE_THRESHOLD, check_measurable, rule_calls
 from cruor.training.runs import OUT_OF_FOLD
 from cruor.training.together import held_out_slices
 

@@ -11,7 +11,7 @@ import torchvision
 from effdet import create_model
 
 from cruor.training.experiment import ExperimentError, NetworkSettings
-from cruor.training.export import NETWORK_WORDS
+from cruor.training.export.card import NETWORK_WORDS
 from cruor.training.networks import NETWORKS, build_network
 from cruor.training.prepare.store import LABELS
 from tests.training.networks.samples import EVERY_NETWORK, lively_by_name, size_of

@@ -17,16 +17,11 @@ from cruor.preprocessing.channels import PREPROCESSING
 from cruor.training.calibration import MAP_REACH_MM
 from cruor.training.data import load_heads
 from cruor.training.experiment import Experiment, ExperimentError, load_experiment
-from cruor.training.export import (
-    BundleName,
-    ancestry,
-    data_sources,
-    export_command,
-    last_networks,
-    make_folder,
-    network_name,
-    render_card,
-)
+from cruor.training.export.ancestry import ancestry
+from cruor.training.export.card import render_card
+from cruor.training.export.export import BundleName, export_command, make_folder
+from cruor.training.export.members import last_networks, network_name
+from cruor.training.export.terms import data_sources
 from cruor.training.graph import HALF, STORES, map_scale, write_graph
 from cruor.training.networks.blood_map import HOTTEST_SHARE, MAP_SHARE
 from cruor.training.networks.ensemble import Ensemble

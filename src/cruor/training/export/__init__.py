@@ -1,0 +1,1 @@
+"""Trained runs become a bundle."""

@@ -407,8 +407,9 @@ def export(
     _need_training()
     from cruor.bundle.manifest import BundleError
     from cruor.training.experiment import ExperimentError
-    from cruor.training.export.export import BundleName, export_run
+    from cruor.training.export.export import export_run
     from cruor.training.export.retrained import export_retrained
+    from cruor.training.export.writing import BundleName
 
     if measured_by is not None and folds:
         _stop("--measured-by takes the networks of `cruor train`; leave out --folds")

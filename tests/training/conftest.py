@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -13,12 +12,11 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from cruor.training.crossval import OUT_OF_FOLD, crossvalidate
-from cruor.training.evaluation.metrics import bootstrap
 from cruor.training.experiment import Experiment, NetworkSettings, load_experiment
-from cruor.training.export import figures
-from cruor.training.export.export import BundleName, export_run
+from cruor.training.export.export import export_run
+from cruor.training.export.writing import BundleName
 from cruor.training.run import EXPERIMENT_FILE, train
-from tests.training.samples import prepare_some, saved, tiny_experiment
+from tests.training.samples import few_draws, prepare_some, saved, tiny_experiment
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -63,6 +61,5 @@ def out_of_fold(finished_run: Path) -> pd.DataFrame:
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory: pytest.TempPathFactory, finished_run: Path) -> Path:
     """The bundle of the finished run."""
-    with pytest.MonkeyPatch.context() as few_rounds:
-        few_rounds.setattr(figures, "bootstrap", partial(bootstrap, rounds=20))
+    with few_draws():
         return export_run(finished_run, tmp_path_factory.mktemp("bundle"), BundleName("tiny", "0.0.1"))

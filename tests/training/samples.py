@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from cruor.preprocessing.channels import InputSettings
 from cruor.preprocessing.crop import CropSettings
+from cruor.training.evaluation.metrics import bootstrap
 from cruor.training.experiment import (
     DataSettings,
     Experiment,
@@ -17,6 +22,7 @@ from cruor.training.experiment import (
     TrainingSettings,
     save_experiment,
 )
+from cruor.training.export import figures
 from cruor.training.prepare.store import LABELS, LabelledSlice, LabelledStudy, write_prepared
 
 SIDE = 96
@@ -114,3 +120,11 @@ def saved(experiment: Experiment, folder: Path) -> Path:
     file = folder / f"{experiment.code}.yaml"
     save_experiment(experiment, file)
     return file
+
+
+@contextmanager
+def few_draws() -> Iterator[None]:
+    """A bundle's intervals are of 20 draws: quick."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(figures, "bootstrap", partial(bootstrap, rounds=20))
+        yield

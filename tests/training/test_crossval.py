@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import time
+import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from threading import Barrier
 
 import numpy as np
 import pandas as pd
@@ -19,7 +21,7 @@ from cruor.cli import app
 from cruor.training import crossval
 from cruor.training.crossval import crossvalidate
 from cruor.training.data import Heads
-from cruor.training.experiment import Experiment, ExperimentError
+from cruor.training.experiment import Experiment, ExperimentError, load_experiment
 from cruor.training.map_column import MAP_COLUMN
 from cruor.training.prepare.store import LABELS, read_index, write_prepared
 from cruor.training.run import LOGIT_COLUMNS
@@ -38,13 +40,14 @@ class Watched:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.taught: dict[str, set[str]] = {}
         self.trained: list[str] = []
-        self.seconds = 0.0
+        self.meet: Barrier | None = None
         self.index = pd.DataFrame()
         monkeypatch.setattr(crossval, "fit", self.fit)
         monkeypatch.setattr(crossval, "predict_slices", self.predict)
 
     def fit(self, experiment: Experiment, heads: Heads, rows: NDArray[np.int64], folder: Path) -> str:
-        time.sleep(self.seconds)
+        if self.meet is not None and folder.name.startswith("fold"):
+            self.meet.wait()
         self.trained.append(folder.name)
         self.taught[folder.name] = set(heads.index["patient_id"].iloc[rows])
         return folder.name
@@ -152,33 +155,80 @@ def test_finished_folds_are_not_trained_again(watched: Watched, prepared: Path, 
 
 
 class TestSeveralProcesses:
-    def test_each_part_is_trained_by_one_and_all_end_with_the_whole_table(
-        self, watched: Watched, prepared: Path, tmp_path: Path
+    @pytest.fixture
+    def file(self, prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        """An experiment of two folds and one source left out; processes do not wait long."""
+        monkeypatch.setattr(crossval, "WAIT_S", 0.01)
+        other = prepare_some(tmp_path / "rsna-sample", source="rsna-sample")
+        plain = tiny_experiment(prepared, other)
+        return saved(replace(plain, data=replace(plain.data, leave_out=(("ct-ich",),))), tmp_path)
+
+    def test_they_train_different_parts_at_once_and_all_end_with_the_same_tables(
+        self, watched: Watched, file: Path, tmp_path: Path
     ) -> None:
-        file = saved(tiny_experiment(prepared), tmp_path)
-        watched.seconds = 0.2
+        crossvalidate(file, tmp_path / "alone")
+        watched.trained.clear()
+        watched.meet = Barrier(2, timeout=20)  # each of the two must be training, or both fail
         with ThreadPoolExecutor(2) as two:
             tables = [two.submit(crossvalidate, file, tmp_path) for _ in range(2)]
-        assert sorted(watched.trained) == ["fold0", "fold1"]
-        assert [len(pd.read_parquet(table.result())) for table in tables] == [60, 60]
+        assert sorted(watched.trained) == ["fold0", "fold1", "without-ct-ich"]
+        for table in tables:
+            found, left_out = table.result(), table.result().with_name(LEFT_OUT)
+            for one, alone in ((found, "out_of_fold.parquet"), (left_out, LEFT_OUT)):
+                wanted = pd.read_parquet(tmp_path / "alone" / "tiny" / alone)
+                pd.testing.assert_frame_equal(pd.read_parquet(one), wanted)
 
-    def test_what_another_has_in_hand_is_left_to_it_and_taken_up_if_it_gives_up(
-        self, watched: Watched, prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    def test_what_another_holds_is_waited_for_and_taken_up_when_it_is_killed(
+        self, watched: Watched, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        file = saved(tiny_experiment(prepared), tmp_path)
-        (tmp_path / "tiny" / "fold0").mkdir(parents=True)
-        other = FileLock(tmp_path / "tiny" / "fold0" / ".lock")
-        other.acquire()
+        lock = tmp_path / "tiny" / "fold0" / ".lock"
+        lock.parent.mkdir(parents=True)
+        holds = f"from filelock import FileLock\nwith FileLock({str(lock)!r}): print(flush=True); input()"
+        other = subprocess.Popen(
+            [sys.executable, "-c", holds], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert other.stdout is not None
+        other.stdout.readline()
         told: list[str] = []
 
-        def give_up(sentence: str, *names: object) -> None:
+        def kill(sentence: str, *names: object) -> None:
             told.append(sentence % names)
-            other.release()
+            other.kill()
+            other.communicate()
 
-        monkeypatch.setattr(crossval._LOG, "warning", give_up)
+        monkeypatch.setattr(crossval._LOG, "warning", kill)
         crossvalidate(file, tmp_path)
-        assert watched.trained == ["fold1", "fold0"]
-        assert told == [f"{tmp_path / 'tiny' / 'fold0'}: in the hands of another process; waiting for it"]
+        assert watched.trained == ["fold1", "without-ct-ich", "fold0"]
+        assert told == [f"{tmp_path / 'tiny'}: waiting for fold0, in the hands of another process"]
+
+    def test_those_that_share_the_devices_of_one_training_work_in_the_same_folder(
+        self, watched: Watched, file: Path, tmp_path: Path
+    ) -> None:
+        experiment = load_experiment(file)
+        several = replace(experiment, training=replace(experiment.training, devices=2))
+        (tmp_path / "tiny" / "fold0").mkdir(parents=True)
+        with FileLock(tmp_path / "tiny" / "fold0" / ".lock"):
+            crossvalidate(saved(several, tmp_path), tmp_path)
+        assert watched.trained == ["fold0", "fold1", "without-ct-ich"]
+
+
+def test_the_table_of_folds_is_there_though_a_source_left_out_cannot_be_learned_without(
+    watched: Watched, prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = prepare_some(tmp_path / "rsna-sample", source="rsna-sample")
+    plain = tiny_experiment(prepared, other)
+    file = saved(replace(plain, data=replace(plain.data, leave_out=(("ct-ich",),))), tmp_path)
+
+    def astray(experiment: Experiment, heads: Heads, rows: NDArray[np.int64], folder: Path) -> str:
+        if folder.name.startswith("without"):
+            raise ExperimentError("training went astray")
+        return watched.fit(experiment, heads, rows, folder)
+
+    monkeypatch.setattr(crossval, "fit", astray)
+    with pytest.raises(ExperimentError, match="astray"):
+        crossvalidate(file, tmp_path)
+    assert len(pd.read_parquet(tmp_path / "tiny" / "out_of_fold.parquet")) == 120
+    assert not (tmp_path / "tiny" / LEFT_OUT).exists()
 
 
 def test_a_fold_that_an_older_cruor_scored_without_maps_is_scored_again(

@@ -32,7 +32,8 @@ from cruor.training.experiment import (
     ValidationSettings,
 )
 from cruor.training.export.evidence import TEST_ORIGIN
-from cruor.training.export.export import BundleName, export_run
+from cruor.training.export.export import export_run
+from cruor.training.export.writing import BundleName
 from cruor.training.loading import HeadsData, without_tiny_batch
 from cruor.training.module import SliceModule
 from cruor.training.prepare.store import write_prepared

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +26,9 @@ from cruor.training.splits import check_no_patient_on_two_sides, rows_of_some, s
 
 _LOG = logging.getLogger(__name__)
 
+WAIT_S = 5.0
+"""How long to wait before asking again whether another process is done."""
+
 
 @dataclass(frozen=True, eq=False)
 class Part:
@@ -44,7 +48,8 @@ class Part:
 def crossvalidate(experiment_file: Path, runs: Path) -> Path:
     """Train one network a fold, and one without each group of `data.leave_out`; finished ones stay.
 
-    Called by several processes at once, each trains what no other has begun, and waits for the rest.
+    Several processes may be started with the same experiment, of one device each: each trains what no other
+    has begun, takes up what a killed one leaves, and returns when all is done.
 
     Returns:
         The file of out-of-fold logits: the index's columns, `fold`, and `logit_<label>` for each label. Where
@@ -66,44 +71,72 @@ def crossvalidate(experiment_file: Path, runs: Path) -> Path:
     check_heads(experiment, heads.index, experiment_file)
     folds, groups = list(_folds(experiment, heads.index)), list(_groups(experiment.data, heads.index))
     folder = runs / experiment.code
-    with _alone_in(folder, experiment):
+    folder.mkdir(parents=True, exist_ok=True)
+    with _lock_of(folder):
         open_run(experiment, runs)
-    _score_all([*folds, *groups], experiment, heads, folder)
-    with _alone_in(folder, experiment):
+    for _ in _score_all([*folds, *groups], experiment, heads, folder):
         for parts, file in ((folds, OUT_OF_FOLD), (groups, LEFT_OUT)):
-            if parts:
-                scored = [pd.read_parquet(folder / part.folder / HELD_OUT) for part in parts]
-                write_table(pd.concat(scored).sort_index(), folder / file)
+            _gather(parts, folder, file)
     return folder / OUT_OF_FOLD
 
 
-def _score_all(parts: list[Part], experiment: Experiment, heads: Heads, run: Path) -> None:
-    """First what no other process has in hand, then, when it is done with it or was killed, the rest."""
-    begun_elsewhere = []
-    for part in parts:
-        try:
-            with _alone_in(run / part.folder, experiment, wait_s=0):
-                _score(part, experiment, heads, run)
-        except Timeout:
-            begun_elsewhere.append(part)
-    for part in begun_elsewhere:
-        _LOG.warning("%s: in the hands of another process; waiting for it", run / part.folder)
-        with _alone_in(run / part.folder, experiment):
-            _score(part, experiment, heads, run)
+def _score_all(parts: list[Part], experiment: Experiment, heads: Heads, run: Path) -> Iterator[Part]:
+    """Score every part, and yield it: at once, or after another process that holds it is done or dead."""
+    rest, has_told = parts, False
+    while rest:
+        held = []
+        for part in rest:
+            with _taken(run / part.folder, experiment) as is_ours:
+                if is_ours:
+                    _score(part, experiment, heads, run)
+            if is_ours:
+                yield part
+            else:
+                held.append(part)
+        if len(held) == len(rest):
+            if not has_told:
+                names = ", ".join(part.folder for part in held)
+                _LOG.warning("%s: waiting for %s, in the hands of another process", run, names)
+            has_told = True
+            time.sleep(WAIT_S)
+        rest = held
 
 
-def _alone_in(folder: Path, experiment: Experiment, wait_s: float = -1) -> AbstractContextManager[object]:
-    """Keep other processes out of a folder, after waiting for them (-1: without end); a kill lets them in.
+@contextmanager
+def _taken(folder: Path, experiment: Experiment) -> Iterator[bool]:
+    """Keep other processes out of a part's folder; False where one is in it. A kill lets the next one in.
 
-    The processes of one training on several devices work in the same folders: nothing is kept from them.
-
-    Raises:
-        Timeout: another process is in it for longer than that.
+    The processes of one training on several devices work in the same folder: nothing is kept from them.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(exist_ok=True)
     if experiment.training.devices * experiment.training.nodes > 1:
-        return nullcontext()
-    return FileLock(folder / ".lock").acquire(timeout=wait_s)
+        yield True
+        return
+    lock = _lock_of(folder)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
+
+
+def _lock_of(folder: Path) -> FileLock:
+    return FileLock(folder / ".lock")
+
+
+def _gather(parts: list[Part], run: Path, file: str) -> None:
+    """Write the table of all parts, as soon as each is scored and where one is newer than the table."""
+    scored = [run / part.folder / HELD_OUT for part in parts]
+    if not scored or not all(one.exists() for one in scored):
+        return
+    with _lock_of(run):
+        table = run / file
+        if not table.exists() or table.stat().st_mtime < max(one.stat().st_mtime for one in scored):
+            write_table(pd.concat([pd.read_parquet(one) for one in scored]).sort_index(), table)
 
 
 def _folds(experiment: Experiment, index: pd.DataFrame) -> Iterator[Part]:

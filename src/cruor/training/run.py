@@ -197,7 +197,9 @@ def open_run(experiment: Experiment, runs: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     begun = {"date": datetime.datetime.now(datetime.UTC).date().isoformat(), **provenance()}
     (folder / MADE_BY_FILE).write_text(json.dumps(begun, indent=2), encoding="utf-8")
-    save_experiment(experiment, resolved)  # last: a folder that holds it is complete
+    unfinished = resolved.with_name(resolved.name + ".part")
+    save_experiment(experiment, unfinished)
+    unfinished.replace(resolved)  # last: a folder that holds it is complete
     return folder
 
 

@@ -1,4 +1,4 @@
-"""What bundles and networks say of generated slices."""
+"""What bundles and networks say of generated slices, and networks with a graph's rounded weights."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def halved(values: Tensor) -> Tensor:
     return values.half().float() if values.numel() >= LARGE_FROM else values
 
 
-def fold(convolution: nn.Conv2d, norm: Any) -> None:
+def fold_norm(convolution: nn.Conv2d, norm: Any) -> None:
     """Put a normalisation into the weights of the convolution before it, as the exporter does; halve both."""
     factor = norm.weight / torch.sqrt(norm.running_var + norm.eps)
     bias = norm.bias - norm.running_mean * factor
@@ -44,7 +44,7 @@ def rounded(network: Lite0, graph: Path) -> Lite0:
         convolutions = [one for one in network.backbone.modules() if isinstance(one, nn.Conv2d)]
         norms = [one for one in network.backbone.modules() if isinstance(one, nn.BatchNorm2d)]
         for convolution, norm in zip(convolutions, norms, strict=True):
-            fold(convolution, norm)
+            fold_norm(convolution, norm)
     for parameter in network.parameters():
         parameter.data = halved(parameter)
     return network

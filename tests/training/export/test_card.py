@@ -8,9 +8,12 @@ from typing import Literal
 
 import pytest
 
-from cruor.bundle.manifest import StudyHead, read_manifest, write_manifest
+from cruor.bundle.manifest import Figure, StudyHead, read_manifest, write_manifest
 from cruor.bundle.model import CARD_FILE, DEFAULT_BUNDLE, MANIFEST_FILE, Bundle, find_bundle, shipped_bundles
+from cruor.training.experiment import Experiment
 from cruor.training.export.card import render_card
+from cruor.training.export.figures import measured
+from cruor.training.export.members import network_name
 from cruor.training.export.terms import TERMS
 
 pytestmark = pytest.mark.filterwarnings("ignore:::lightning")
@@ -79,6 +82,27 @@ class TestCard:
         head = StudyHead(("highest", "top_mean"), (1.0, 1.0), 0.0)
         card = render_card(replace(bundle.manifest, study_head=head))
         assert "logistic regression on the highest slice logit and the mean of the highest tenth" in card
+
+    def test_it_tells_the_side_at_which_a_network_looks(
+        self, sided: list[Experiment], bundle: Bundle
+    ) -> None:
+        shown = replace(bundle.manifest.input.crop, size=224)
+        told = replace(
+            bundle.manifest,
+            network=network_name(sided),
+            input=replace(bundle.manifest.input, crop=shown),
+        )
+        assert "averaged; they look at the input at 144, 224 pixels a side. Outputs" in render_card(told)
+        one = replace(told, network=network_name(sided[:1]))
+        assert "features; it looks at the input at 144 pixels a side. Outputs" in render_card(one)
+
+    def test_it_tells_another_hospital_only_where_one_was_tried(
+        self, bundle: Bundle, never_seen: dict[str, Figure]
+    ) -> None:
+        figures = (*bundle.manifest.figures, *measured(never_seen.values()))
+        tried = replace(bundle.manifest, figures=figures)
+        assert "**another hospital**" in render_card(tried)
+        assert "no other hospital has been tried" in render_card(bundle.manifest)
 
     def test_it_can_be_made_again_from_the_manifest(self, card: str, exported: Path, tmp_path: Path) -> None:
         write_manifest(read_manifest(exported / "manifest.json"), tmp_path / "manifest.json")

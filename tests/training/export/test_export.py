@@ -6,7 +6,6 @@ import json
 import math
 import shutil
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,17 +15,17 @@ import pytest
 import torch
 
 from cruor.bundle.model import MODEL_FILE, Bundle, open_bundle
-from cruor.training.evaluation.metrics import bootstrap
 from cruor.training.experiment import Experiment, ExperimentError, save_experiment
 from cruor.training.explain.explainer import open_explainer
 from cruor.training.explain.rebuild import check_against_graph
-from cruor.training.export import figures
-from cruor.training.export.export import BundleName, export_run
+from cruor.training.export.export import export_run
+from cruor.training.export.writing import BundleName
 from cruor.training.graph import LARGE_FROM, load_network
 from cruor.training.networks.lite0 import Lite0
 from cruor.training.run import EXPERIMENT_FILE, FINISHED_FILE, MADE_BY_FILE
 from cruor.training.runs import OUT_OF_FOLD
 from tests.training.export.reading import generated_channels, mean_of_differing, rounded, run_all
+from tests.training.samples import few_draws
 
 pytestmark = pytest.mark.filterwarnings("ignore:::lightning")
 
@@ -107,8 +106,7 @@ def together(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     for name in names:
         (run / name).parent.mkdir(exist_ok=True)
         (run / name).write_bytes((finished_run / name).read_bytes())
-    with pytest.MonkeyPatch.context() as few_rounds:
-        few_rounds.setattr(figures, "bootstrap", partial(bootstrap, rounds=20))
+    with few_draws():
         return export_run(run, run / "bundle", BundleName("tiny", "0.0.1"), folds=2)
 
 
@@ -177,8 +175,7 @@ def other_run(
 @pytest.fixture(scope="module")
 def in_turn(finished_run: Path, other_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Networks of the folds of two runs."""
-    with pytest.MonkeyPatch.context() as few_rounds:
-        few_rounds.setattr(figures, "bootstrap", partial(bootstrap, rounds=20))
+    with few_draws():
         folder = tmp_path_factory.mktemp("in-turn")
         return export_run(finished_run, folder, BundleName("tiny", "0.0.1"), folds=2, beside=[other_run])
 
@@ -239,8 +236,7 @@ def other_trained(finished_run: Path, other_run: Path, tmp_path_factory: pytest.
 @pytest.fixture(scope="module")
 def last_of_each(finished_run: Path, other_trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Networks of `cruor train` of two runs."""
-    with pytest.MonkeyPatch.context() as few_rounds:
-        few_rounds.setattr(figures, "bootstrap", partial(bootstrap, rounds=20))
+    with few_draws():
         folder = tmp_path_factory.mktemp("last-of-each")
         return export_run(finished_run, folder, BundleName("tiny", "0.0.1"), beside=[other_trained])
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -12,9 +11,8 @@ import pytest
 from cruor.bundle.manifest import RULES, Figure
 from cruor.bundle.model import Bundle
 from cruor.training.calibration import calls_by_other_folds, sensitive_threshold
-from cruor.training.export.card import render_card
 from cruor.training.export.evidence import evidence_of_folds
-from cruor.training.export.figures import left_out_figures, measured, slice_figures, study_figures
+from cruor.training.export.figures import measured, slice_figures, study_figures
 from tests.training.evaluation.making import table
 
 pytestmark = pytest.mark.filterwarnings("ignore:::lightning")
@@ -85,12 +83,6 @@ def test_study_probabilities_have_a_brier_score_and_a_reliability_curve(bundle: 
     assert all("mean probability 0." in one.cases for one in curve)
 
 
-@pytest.fixture(scope="module")
-def never_seen(out_of_fold: pd.DataFrame) -> dict[str, Figure]:
-    held_out = out_of_fold[out_of_fold["source"] == "ct-ich"].assign(left_out="ct-ich")
-    return {one.name: one for one in left_out_figures(held_out, out_of_fold)}
-
-
 class TestSourcesNeverSeen:
     def test_slices_and_studies_of_the_source_are_measured_and_called_so(
         self, never_seen: dict[str, Figure]
@@ -98,11 +90,3 @@ class TestSourcesNeverSeen:
         assert {"slice.roc_auc[ct-ich, never seen]", "study.roc_auc[ct-ich, never seen]"} <= set(never_seen)
         assert all(one.origin == "network trained without ct-ich" for one in never_seen.values())
         assert all(one.low <= one.value <= one.high for one in measured(never_seen.values()))
-
-    def test_the_card_tells_another_hospital_only_where_one_was_tried(
-        self, bundle: Bundle, never_seen: dict[str, Figure]
-    ) -> None:
-        figures = (*bundle.manifest.figures, *measured(never_seen.values()))
-        tried = replace(bundle.manifest, figures=figures)
-        assert "**another hospital**" in render_card(tried)
-        assert "no other hospital has been tried" in render_card(bundle.manifest)

@@ -19,8 +19,8 @@ from cruor.cli import app
 from cruor.training.experiment import Experiment, ExperimentError, load_experiment, save_experiment
 from cruor.training.export import retrained
 from cruor.training.export.card import render_card
-from cruor.training.export.export import BundleName
 from cruor.training.export.retrained import export_retrained
+from cruor.training.export.writing import BundleName
 from cruor.training.graph import load_network
 from cruor.training.run import EXPERIMENT_FILE, FINISHED_FILE, MADE_BY_FILE
 from cruor.training.runs import OUT_OF_FOLD

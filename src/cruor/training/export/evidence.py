@@ -33,7 +33,7 @@ SLICE_THRESHOLD = 0.8
 """The paper's (section 2.4)."""
 
 INTERVALS = "95 % intervals: exact binomial for shares of studies, else 1,000 bootstrap draws of patients"
-
+"""What the origin of every figure says of its interval."""
 
 OUT_OF_FOLD_ORIGIN = f"out of fold, `cruor crossval`; {INTERVALS}"
 

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import datetime
-import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from cruor.bundle.manifest import FORMAT, Manifest, Rules, write_manifest
-from cruor.bundle.model import CARD_FILE, MANIFEST_FILE, MODEL_FILE
+from cruor.bundle.manifest import FORMAT, Manifest, Rules
 from cruor.preprocessing.channels import PREPROCESSING
 from cruor.training.calibration import outputs_of
 from cruor.training.data import load_heads
 from cruor.training.experiment import Experiment, ExperimentError, load_experiment
 from cruor.training.export.ancestry import ancestry
-from cruor.training.export.card import render_card
 from cruor.training.export.evidence import (
     SLICE_THRESHOLD,
     Evidence,
@@ -28,7 +25,8 @@ from cruor.training.export.evidence import (
 from cruor.training.export.figures import left_out_figures, measured, slice_figures, study_figures
 from cruor.training.export.members import last_networks, network_name, networks_of_folds
 from cruor.training.export.terms import data_sources, strictest_terms
-from cruor.training.graph import HALF, STORES, map_scale, write_graph
+from cruor.training.export.writing import BundleName, export_command, write_bundle
+from cruor.training.graph import HALF, map_scale
 from cruor.training.networks.ensemble import Ensemble
 from cruor.training.runs import EXPERIMENT_FILE, LEFT_OUT, PREDICTIONS_FILE, crossvalidation_files
 from cruor.training.together import check_alike, held_out_slices
@@ -36,6 +34,7 @@ from cruor.training.usual import usual_ranges
 from cruor.training.volume_fit import fit_volume
 
 OTHER_HOSPITALS = "other hospitals at all"
+"""Left out of what is untried where a source was left out of the training."""
 
 UNTRIED = (
     "scanners and reconstructions other than those of the sources above",
@@ -45,14 +44,6 @@ UNTRIED = (
     "contrast-enhanced CT, bone kernels, slices thinner than 2.5 mm",
     "a prospective series at natural prevalence; the share of studies with hemorrhage here is far higher",
 )
-
-
-@dataclass(frozen=True)
-class BundleName:
-    """Name and version of a bundle to be made."""
-
-    name: str
-    version: str
 
 
 def export_run(
@@ -90,7 +81,6 @@ def export_run(
         _check_turns(experiment, run, folds, beside)
     _check_folds(experiment, run, folds)
     runs = [run, *beside]
-    store = STORES[weights]
     if experiment.data.learned_share < 1:
         raise ExperimentError(
             f"{run}: a point of a learning curve (data: learned_share), no bundle is made of it"
@@ -113,22 +103,16 @@ def export_run(
         "networks_of": "crossval" if folds else "train",
         **ancestry(runs, experiment),
     }
-    scale = map_scale(network, heads, experiment)
-    make_folder(folder)  # after all that can fail: what stood there before is whole until then
-    write_graph(network, experiment, folder / MODEL_FILE, store)
     manifest = make_manifest(
         bundle,
         experiment,
         evidence,
-        scale=scale,
+        scale=map_scale(network, heads, experiment),
         map_kind=network.map_kind,
         members=taken,
         made_by=made_by,
-        model=folder / MODEL_FILE,
     )
-    write_manifest(manifest, folder / MANIFEST_FILE)
-    (folder / CARD_FILE).write_text(render_card(manifest), encoding="utf-8")
-    return folder
+    return write_bundle(folder, network, experiment, manifest, weights)
 
 
 def _check_folds(experiment: Experiment, run: Path, folds: int) -> None:
@@ -159,26 +143,6 @@ def _check_turns(experiment: Experiment, run: Path, folds: int, beside: Sequence
     check_alike(experiment, beside)
 
 
-def export_command(runs: Sequence[Path], bundle: BundleName, weights: str, folds: int) -> str:
-    """The command that makes a bundle of runs again, in a folder called like it."""
-    first, *others = runs
-    together = f" --folds {folds}" if folds else ""
-    beside = "".join(f" --beside runs/{run.name}" for run in others)
-    kept = f" --weights {weights}" if weights != HALF else ""
-    return f"cruor export runs/{first.name} {bundle.name} --version {bundle.version}{together}{beside}{kept}"
-
-
-def make_folder(folder: Path) -> None:
-    """Make a bundle's folder, or find it.
-
-    Raises:
-        ExperimentError: a file stands there.
-    """
-    if folder.exists() and not folder.is_dir():
-        raise ExperimentError(f"{folder}: is a file; name a folder for the bundle")
-    folder.mkdir(parents=True, exist_ok=True)
-
-
 def make_manifest(
     bundle: BundleName,
     experiment: Experiment,
@@ -188,9 +152,8 @@ def make_manifest(
     map_kind: Literal["grad-cam", "blood"],
     members: Sequence[Experiment],
     made_by: dict[str, object],
-    model: Path,
 ) -> Manifest:
-    """Put together what is known of a bundle, and measure it; of each member its experiment is given."""
+    """Measure a bundle and tell what is known of it, but the digest; of each member its experiment."""
     figures = [*slice_figures(evidence), *study_figures(evidence)]
     if evidence.left_out is not None:
         figures += left_out_figures(evidence.left_out, evidence.slices)
@@ -218,7 +181,7 @@ def make_manifest(
         figures=tuple(measured(figures)),
         untried=tuple(one for one in UNTRIED if evidence.left_out is None or one != OTHER_HOSPITALS),
         made_by=made_by,
-        digest=hashlib.sha256(model.read_bytes()).hexdigest(),
+        digest="",
         map_kind=map_kind,
         volume=fit_volume(evidence.fitted_on),
         usual=usual_ranges(experiment.data),

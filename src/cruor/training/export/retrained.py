@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,18 +10,17 @@ from typing import Any
 
 import pandas as pd
 
-from cruor.bundle.manifest import Manifest, MapContext, write_manifest
-from cruor.bundle.model import CARD_FILE, MANIFEST_FILE, MODEL_FILE, Bundle, find_bundle, open_bundle
+from cruor.bundle.manifest import Manifest, MapContext
+from cruor.bundle.model import Bundle, find_bundle, open_bundle
 from cruor.preprocessing.channels import PREPROCESSING
 from cruor.training.calibration import MAP_REACH_MM
 from cruor.training.data import load_heads
 from cruor.training.experiment import Experiment, ExperimentError, load_experiment
 from cruor.training.export.ancestry import ancestry
-from cruor.training.export.card import render_card
-from cruor.training.export.export import BundleName, export_command, make_folder
 from cruor.training.export.members import last_networks, network_name
 from cruor.training.export.terms import data_sources
-from cruor.training.graph import HALF, STORES, map_scale, write_graph
+from cruor.training.export.writing import BundleName, export_command, write_bundle
+from cruor.training.graph import HALF, map_scale
 from cruor.training.networks.blood_map import HOTTEST_SHARE, MAP_SHARE
 from cruor.training.networks.ensemble import Ensemble
 from cruor.training.runs import EXPERIMENT_FILE
@@ -77,13 +75,7 @@ def export_retrained(
             **ancestry(runs, experiment),
         },
     )
-    make_folder(folder)  # after all that can fail: what stood there before is whole until then
-    model = folder / MODEL_FILE
-    write_graph(network, experiment, model, STORES[weights])
-    manifest = replace(manifest, digest=hashlib.sha256(model.read_bytes()).hexdigest())
-    write_manifest(manifest, folder / MANIFEST_FILE)
-    (folder / CARD_FILE).write_text(render_card(manifest), encoding="utf-8")
-    return folder
+    return write_bundle(folder, network, experiment, manifest, weights)
 
 
 def _check_runs(runs: Sequence[Path], measured: Bundle) -> None:

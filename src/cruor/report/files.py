@@ -123,7 +123,8 @@ def _png(picture: Image.Image, one: SliceResult) -> bytes:
     texts.add_text(*_PNG_MARK)
     texts.add_itxt("SOPInstanceUID", one.sop_instance_uid.encode("utf-8", "replace").decode("utf-8"))
     buffer = io.BytesIO()
-    picture.save(buffer, "PNG", pnginfo=texts, compress_level=4)
+    # Level 4 takes two thirds longer and saves a fiftieth of the size.
+    picture.save(buffer, "PNG", pnginfo=texts, compress_level=2)
     return buffer.getvalue()
 
 

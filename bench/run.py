@@ -24,7 +24,9 @@ from cruor.bundle.model import DEFAULT_BUNDLE, Bundle, open_bundle
 
 def bench(
     bundle: Annotated[str, typer.Option(metavar="NAME|DIR", help="Model to read with.")] = DEFAULT_BUNDLE,
-    install: Annotated[bool, typer.Option("--install", help="Measure the core install; needs a network.")] = False,
+    install: Annotated[
+        bool, typer.Option("--install", help="Measure the core install as pip does it.")
+    ] = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the same as JSON.")] = None,
 ) -> None:
     """Measure the speed and size of cruor, beside the paper's way."""

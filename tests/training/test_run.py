@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from filelock import FileLock
 from torch import Tensor
 
 from cruor.training import run
@@ -160,6 +161,20 @@ class TestRunFolder:
         with pytest.raises(ExperimentError, match=r"finished and never overwritten.*another code"):
             train(file, unbroken.parent)
         assert {path: path.stat().st_mtime_ns for path in unbroken.rglob("*")} == before
+
+    def test_what_another_process_trains_is_refused_and_left_alone(
+        self, experiment: Experiment, tmp_path: Path
+    ) -> None:
+        file = saved(experiment, tmp_path)
+        folder = open_run(load_experiment(file), tmp_path)
+        with (
+            FileLock(folder / "train.lock"),
+            pytest.raises(ExperimentError, match="another process trains"),
+        ):
+            train(file, tmp_path)
+        assert not (folder / LAST_CHECKPOINT).exists()
+        train(file, tmp_path)
+        assert (folder / LAST_CHECKPOINT).exists()
 
     def test_another_experiment_of_the_same_code_is_refused(
         self, experiment: Experiment, tmp_path: Path

@@ -5,18 +5,17 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from pyarrow.parquet import read_schema
 
 from cruor.training.data import Heads, load_heads
 from cruor.training.experiment import DataSettings, Experiment, ExperimentError, load_experiment
+from cruor.training.locks import lock_of, taken
 from cruor.training.map_column import MAP_COLUMN
 from cruor.training.networks import WITH_MAP_OF_BLOOD
 from cruor.training.prepare.store import write_table
@@ -72,7 +71,7 @@ def crossvalidate(experiment_file: Path, runs: Path) -> Path:
     folds, groups = list(_folds(experiment, heads.index)), list(_groups(experiment.data, heads.index))
     folder = runs / experiment.code
     folder.mkdir(parents=True, exist_ok=True)
-    with _lock_of(folder):
+    with lock_of(folder):
         open_run(experiment, runs)
     for _ in _score_all([*folds, *groups], experiment, heads, folder):
         for parts, file in ((folds, OUT_OF_FOLD), (groups, LEFT_OUT)):
@@ -86,7 +85,8 @@ def _score_all(parts: list[Part], experiment: Experiment, heads: Heads, run: Pat
     while rest:
         held = []
         for part in rest:
-            with _taken(run / part.folder, experiment) as is_ours:
+            (run / part.folder).mkdir(exist_ok=True)
+            with taken(lock_of(run / part.folder), experiment) as is_ours:
                 if is_ours:
                     _score(part, experiment, heads, run)
             if is_ours:
@@ -102,38 +102,12 @@ def _score_all(parts: list[Part], experiment: Experiment, heads: Heads, run: Pat
         rest = held
 
 
-@contextmanager
-def _taken(folder: Path, experiment: Experiment) -> Iterator[bool]:
-    """Keep other processes out of a part's folder; False where one is in it. A kill lets the next one in.
-
-    The processes of one training on several devices work in the same folder: nothing is kept from them.
-    """
-    folder.mkdir(exist_ok=True)
-    if experiment.training.devices * experiment.training.nodes > 1:
-        yield True
-        return
-    lock = _lock_of(folder)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        yield False
-        return
-    try:
-        yield True
-    finally:
-        lock.release()
-
-
-def _lock_of(folder: Path) -> FileLock:
-    return FileLock(folder / ".lock")
-
-
 def _gather(parts: list[Part], run: Path, file: str) -> None:
     """Write the table of all parts, as soon as each is scored and where one is newer than the table."""
     scored = [run / part.folder / HELD_OUT for part in parts]
     if not scored or not all(one.exists() for one in scored):
         return
-    with _lock_of(run):
+    with lock_of(run):
         table = run / file
         if not table.exists() or table.stat().st_mtime < max(one.stat().st_mtime for one in scored):
             write_table(pd.concat([pd.read_parquet(one) for one in scored]).sort_index(), table)

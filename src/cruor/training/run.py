@@ -31,6 +31,7 @@ from cruor.training.evaluation.figures import BALANCED, NATURAL, Settings, slice
 from cruor.training.evaluation.tables import slice_table, write_csv
 from cruor.training.experiment import Experiment, ExperimentError, load_experiment, save_experiment
 from cruor.training.loading import HeadsData, slice_loader
+from cruor.training.locks import lock_of, taken
 from cruor.training.map_column import MAP_COLUMN, pack_maps, unpack_maps
 from cruor.training.module import SliceModule
 from cruor.training.networks import build_network
@@ -51,6 +52,9 @@ from cruor.training.splits import check_no_patient_on_two_sides, read_split, row
 
 LOGIT_COLUMNS = [f"logit_{label}" for label in LABELS]
 """A network of fewer outputs gives the first."""
+
+TRAIN_LOCK = "train.lock"
+"""Not the folder's `.lock`, for which a cross-validation of the same code would wait."""
 
 PRECISIONS: dict[str, Any] = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 
@@ -86,8 +90,8 @@ def train(experiment_file: Path, runs: Path) -> Path:
         The run folder.
 
     Raises:
-        ExperimentError: the code was used before, by a finished run or a different experiment; or the
-            split does not fit the data.
+        ExperimentError: the code was used before, by a finished run or a different experiment, or is in the
+            hands of another process; or the split does not fit the data.
     """
     experiment = load_experiment(experiment_file)
     check_code(experiment, runs)
@@ -100,18 +104,21 @@ def train(experiment_file: Path, runs: Path) -> Path:
     check_heads(experiment, heads.index, experiment_file)
     if not (heads.index["any"] == 1).any():
         raise ExperimentError(f"{experiment_file}: no slice of the data has hemorrhage to learn")
-    if not experiment.data.split:
-        folder = open_run(experiment, runs)
-        fit(experiment, heads, _learned(experiment, heads, np.arange(len(heads.index))), folder)
-        return folder
     sides = experiment_sides(experiment, heads.index)
     folder = open_run(experiment, runs)
-    rows = {side: np.flatnonzero(sides == side) for side in (TRAIN, VALIDATION, TEST)}
+    with taken(lock_of(folder, TRAIN_LOCK), experiment) as is_ours:
+        if not is_ours:
+            raise ExperimentError(f"{folder}: another process trains it; wait for it, or stop it first")
+        _train(experiment, heads, sides, folder)
+    return folder
+
+
+def _train(experiment: Experiment, heads: Heads, sides: NDArray[np.object_], folder: Path) -> None:
+    rows = {side: np.flatnonzero(sides == side) for side in (TRAIN, VALIDATION)}
     learned = _learned(experiment, heads, rows[TRAIN])
     module = fit(experiment, heads, learned, folder, rows[VALIDATION] if len(rows[VALIDATION]) else None)
-    if not getattr(rank_zero_only, "rank", 0):  # of several processes the first alone
+    if experiment.data.split and not getattr(rank_zero_only, "rank", 0):  # the first process alone
         write_predictions(module, heads, sides, folder)
-    return folder
 
 
 def _learned(experiment: Experiment, heads: Heads, rows: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -120,7 +127,7 @@ def _learned(experiment: Experiment, heads: Heads, rows: NDArray[np.int64]) -> N
 
 
 def experiment_sides(experiment: Experiment, index: pd.DataFrame) -> NDArray[np.object_]:
-    """TRAIN, VALIDATION or TEST for each slice, by the experiment's split file.
+    """TRAIN, VALIDATION or TEST for each slice, by the experiment's split file; without one, all TRAIN.
 
     Raises:
         ExperimentError: a side has no patients, no slices with hemorrhage to train on, or of one kind only
@@ -128,6 +135,8 @@ def experiment_sides(experiment: Experiment, index: pd.DataFrame) -> NDArray[np.
         SplitError: the split file cannot be used, or names not every patient.
     """
     data = experiment.data
+    if not data.split:
+        return np.full(len(index), TRAIN, dtype=object)
     side = read_split(Path(data.split), index)
     named = {
         name: phase for name, phase in ((data.validation_side, VALIDATION), (data.test_side, TEST)) if name

@@ -150,27 +150,20 @@ def test_a_tilted_gantry_is_axial(degrees: float, tmp_path: Path) -> None:
     assert choose(tmp_path).series is not None
 
 
-@pytest.mark.parametrize("agent", ["", "NONE", "no"])
-def test_a_contrast_agent_of_none_is_plain(agent: str, tmp_path: Path) -> None:
-    writing.write_series(tmp_path, HEAD, ContrastBolusAgent=agent, SeriesDescription="HEAD W/O CONTRAST")
-    assert choose(tmp_path).series is not None
+def test_of_two_alike_the_one_that_says_it_is_plain_is_taken(tmp_path: Path) -> None:
+    of_two_phases = {"StudyDescription": "CT HEAD W/WO CONTRAST"}
+    writing.write_series(tmp_path, [*HEAD, HEAD[0]], SeriesDescription="axial 5 mm", **of_two_phases)
+    writing.write_series(tmp_path, HEAD, SeriesDescription="head w/o", **of_two_phases)
+    choice = choose(tmp_path)
+    assert choice.series is not None
+    assert choice.series.description == "head w/o"
+    assert "may be with contrast agent" in why_of(choice, "axial 5 mm")
 
 
-@pytest.mark.parametrize(
-    "description",
-    ["CTA head", "HEAD C+", "post contrast", "CT perfusion", "W/WO CONTRAST", "WITH AND WITHOUT CONTRAST"],
-)
-def test_contrast_is_known_by_its_description(description: str, tmp_path: Path) -> None:
-    writing.write_series(tmp_path, HEAD, SeriesDescription=description)
-    assert "send the plain series" in str(choose(tmp_path).reason)
-
-
-@pytest.mark.parametrize(
-    "description", ["POST FOSSA 2.5", "HEAD POST OP", "NON CONTRAST HEAD", "unenhanced", "C-"]
-)
-def test_a_description_that_only_looks_like_contrast_is_plain(description: str, tmp_path: Path) -> None:
-    writing.write_series(tmp_path, HEAD, SeriesDescription=description)
-    assert choose(tmp_path).series is not None
+def test_a_series_that_may_be_with_contrast_is_not_called_plain(tmp_path: Path) -> None:
+    writing.write_series(tmp_path, HEAD, SeriesDescription="axial", ProtocolName="CTA head")
+    why = why_of(choose(tmp_path), "axial")
+    assert why.startswith("taken: plain or with contrast, not said which, axial")
 
 
 def test_the_head_is_found_at_the_end_of_a_scan_of_the_trunk(tmp_path: Path) -> None:

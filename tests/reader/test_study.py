@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 
 from cruor.bundle.manifest import MapContext, OperatingPoint, SliceCalibration, UsualRange, VolumeFit
@@ -95,8 +96,35 @@ def test_a_study_unlike_those_of_the_training_says_so(normal):
     strange = bundle(usual=(UsualRange("brain_hu", 60.0, 70.0),))
     result = read_study(normal, strange)
     assert result.status is Status.DECIDED
-    assert any(note.startswith("unlike the studies that the network learned from") for note in result.notes)
-    assert "usual 60 to 70" in " ".join(result.notes)
+    (caution,) = result.cautions
+    assert caution.startswith("unlike the studies that the network learned from")
+    assert "usual 60 to 70" in caution
+
+
+def test_a_study_whose_examination_had_contrast_says_that_it_may_not_be_plain(tmp_path):
+    for path in write_phantom_study(tmp_path, "normal", NORMAL).rglob("*.dcm"):
+        instance = pydicom.dcmread(path)
+        instance.StudyDescription, instance.SeriesDescription = "CT HEAD W/WO CONTRAST", "HEAD 5.0"
+        instance.save_as(path)
+    result = read_study(only_study(tmp_path), bundle())
+    (caution,) = result.cautions
+    assert caution.startswith("perhaps not plain CT: StudyDescription speaks of contrast")
+    assert result.unsure
+
+
+def test_a_study_not_suspected_whose_answer_may_not_hold_is_not_sure(normal):
+    strange = bundle(usual=(UsualRange("brain_hu", 60.0, 70.0),))
+    result = read_study(normal, strange)
+    assert result.decision is Decision.NOT_SUSPECTED
+    assert result.unsure
+    assert len(result.suspicious) == reading.SHOWN_AT_LEAST, "look yourself, and where"
+
+
+def test_a_suspected_study_whose_answer_may_not_hold_stays_suspected(epidural):
+    result = read_study(epidural, bundle(usual=(UsualRange("brain_hu", 60.0, 70.0),)))
+    assert result.decision is Decision.SUSPECTED
+    assert result.cautions
+    assert not result.unsure
 
 
 def test_a_study_not_suspected_that_reaches_a_more_sensitive_point_says_that_it_is_not_sure(normal):
@@ -339,7 +367,7 @@ def test_an_even_brain_is_read_with_a_note_that_it_may_be_a_phantom(normal, monk
     monkeypatch.setattr(reading, "looks_like_phantom", lambda slices: "uniform inside")
     result = read_study(normal, bundle())
     assert result.status is Status.DECIDED
-    assert any("phantom" in note for note in result.notes)
+    assert "phantom" in result.cautions[0]
 
 
 def test_no_more_than_two_batches_of_slices_wait_at_a_time(normal, monkeypatch):

@@ -95,6 +95,14 @@ def unsure(**changes: Any) -> StudyResult:
     return replace(torn, **changes)
 
 
+def doubtful(**changes: Any) -> StudyResult:
+    caution = "unlike the studies that the network learned from, be careful: the brain has 80 HU"
+    strange = not_suspected(
+        study_instance_uid="1.2.9", patient_id="P-9", unsure=True, cautions=(caution,), suspicious=(1,)
+    )
+    return replace(strange, **changes)
+
+
 def refused(**changes: Any) -> StudyResult:
     none = suspected(
         study_instance_uid="1.2.5",

@@ -15,7 +15,7 @@ from cruor.report.files import write_study
 from cruor.report.page import render_page, write_page
 from cruor.report.text import BLOOD_MAP_SENTENCE, MAP_SENTENCE
 
-from .samples import failed, not_suspected, read_slice, refused, slice_result, suspected, unsure
+from .samples import doubtful, failed, not_suspected, read_slice, refused, slice_result, suspected, unsure
 
 EVIL = "<script>alert(1)</script>\"'><img src=//evil.example/x>"
 
@@ -111,6 +111,15 @@ def test_a_study_that_is_not_sure_is_counted_and_worded_by_itself(tmp_path: Path
     assert "Not sure 0.17 look yourself" in text
     assert "0.17 low" not in text
     assert "unsure" not in render_page(cards_of(tmp_path, not_suspected())).partition("</style>")[2]
+
+
+def test_why_an_answer_may_not_hold_stands_under_it(tmp_path: Path) -> None:
+    text = " ".join(Elements(render_page(cards_of(tmp_path, doubtful()))).text.split())
+    assert "does not suspect a bleed, but its answer may not hold for this study. Look yourself" in text
+    assert "Unlike the studies that the network learned from, be careful: the brain has 80 HU." in text
+    assert "operating point" not in text
+    bleeding = suspected(cautions=doubtful().cautions)
+    assert "Unlike the studies" in Elements(render_page(cards_of(tmp_path, bleeding))).text
 
 
 def test_above_cold_maps_stands_that_nothing_was_placed(tmp_path: Path) -> None:

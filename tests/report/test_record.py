@@ -31,6 +31,7 @@ AGREED_KEYS = [
     "map_kind",
     "blood_volume",
     "unsure",
+    "cautions",
 ]
 
 

@@ -7,7 +7,7 @@ from rich.console import Console
 from cruor.reader.results import StudyResult
 from cruor.report.terminal import study_table
 
-from .samples import failed, not_suspected, refused, suspected, unsure
+from .samples import doubtful, failed, not_suspected, refused, suspected, unsure
 
 
 def shown(*results: StudyResult, width: int = 80) -> str:
@@ -48,6 +48,11 @@ def test_reasons_and_notes_stand_below_with_their_patient() -> None:
     text = shown(suspected(), refused())
     assert "P-1: gantry tilt 18.5 degrees" in text
     assert "P-3: bone kernel only: send a soft-tissue series" in text
+
+
+def test_cautions_stand_before_notes() -> None:
+    text = " ".join(shown(doubtful(notes=("decided by a rule",))).split())
+    assert 0 < text.index("P-9: unlike the studies") < text.index("P-9: decided by a rule")
 
 
 def test_text_from_a_file_is_neither_markup_nor_a_command_to_the_terminal() -> None:

@@ -15,6 +15,7 @@ import numpy as np
 from pydicom.uid import CTImageStorage, EnhancedCTImageStorage
 
 from cruor.dicom import head, tags
+from cruor.dicom.contrast import contrast_doubt, with_contrast
 from cruor.dicom.geometry import AXIAL_WITHIN_DEGREES, SAME_LEVEL_MM
 from cruor.dicom.instances import Choice, Frame, Series, SeriesConsidered, Study, UnreadableError
 from cruor.dicom.kernels import Kernel, kernel_of
@@ -52,18 +53,7 @@ _LOCALIZER_WORDS = ("LOCALIZER", "SCOUT", "SURVIEW", "TOPOGRAM", "SCANOGRAM")
 _PROJECTION_WORDS = ("MIP", "MINIP", "VOLREN", "VRT", "SSD", "PROJECTION IMAGE", "3D", "MAXIMUM", "MINIMUM")
 _RESLICED_WORDS = ("REFORMATTED", "MPR", "AVERAGE", "RESAMPLED", "AXIAL")
 _SCREEN_WORDS = ("SCREEN SAVE", "SCREENSAVE", "DOSE", "PROT", "REF_SURVIEW", "EVIDENCE", "CAPTURE")
-_NO_AGENT = ("", "NO", "NONE", "NIL", "N", "0", "PLAIN", "WITHOUT", "NO CONTRAST", "NON CONTRAST")
 _NOT_HU = ("MGML", "Z_EFF", "ED", "EDW", "PCT", "OD")
-_PLAIN = re.compile(
-    r"WITHOUT|W/?O\b|NON[- ]?(CON|ENH|CE)|PLAIN|NATIVE|NATIV\b|UNENHANCED|NCCT|\bC-(?!\w)|PRE[- ]?CON", re.I
-)
-_BOTH = re.compile(r"W(ITH)?\s*(/|&|\+|AND)\s*(W/?O\b|WITHOUT)", re.I)
-"""A protocol of two phases, "W/WO CONTRAST": says nothing of the one series."""
-_CONTRAST = re.compile(
-    r"CONTRAST|\bPOST[- ]?(CM|KM|GAD|INJ|ENH|IV)|\bCE\b|C\+|\bCT[AVP]\b|ANGIO|VENOUS|ARTERIAL|PERFUSION"
-    r"|ENHANCED",
-    re.I,
-)
 
 
 @dataclass(frozen=True)
@@ -89,7 +79,7 @@ class _Sample:
 
 
 def choose_series(study: Study) -> Choice:
-    """Choose the series to read: plain, soft kernel, axial, original, about 5 mm, then most slices.
+    """Choose the series to read: surely plain, soft kernel, axial, original, about 5 mm, then most slices.
 
     Tags are judged for every series. Those that pass are looked at in order of preference, SAMPLE slices or a
     few more of each, until one holds: what follows was not preferred. The exact number of brain slices is the
@@ -199,16 +189,6 @@ def _units(series: Series) -> str | None:
     return None
 
 
-def _contrast(series: Series) -> str | None:
-    agent = tags.text(series.header, "ContrastBolusAgent").upper()
-    if agent not in _NO_AGENT or tags.items(series.header, "ContrastBolusAgentSequence"):
-        return "with contrast agent (ContrastBolusAgent); bleeding and contrast look alike"
-    plain = _PLAIN.search(_BOTH.sub("", series.description))
-    if _CONTRAST.search(series.description) and not plain:
-        return "with contrast agent by its description; bleeding and contrast look alike"
-    return None
-
-
 def _time_series(series: Series) -> str | None:
     levels = np.array(series.positions_mm)
     different = 1 + int((np.diff(levels) >= SAME_LEVEL_MM).sum())
@@ -239,7 +219,7 @@ _CHECKS: tuple[tuple[Callable[[Series], str | None], str], ...] = (
     (_orientation, "send the axial series"),
     (_body_part, "send a CT of the head; if it is one, correct BodyPartExamined"),
     (_units, _ORIGINAL),
-    (_contrast, "send the plain series, taken before contrast"),
+    (with_contrast, "send the plain series, taken before contrast"),
     (_time_series, "send the plain series, taken before contrast"),
     (_kernel, "send the reconstruction with a soft (brain) kernel"),
     (_slices, "send the whole series"),
@@ -254,11 +234,12 @@ def _kernel_of(series: Series) -> Kernel:
     return kernel
 
 
-def _preference(series: Series) -> tuple[bool, int, bool, int, float, str]:
+def _preference(series: Series) -> tuple[bool, bool, int, bool, int, float, str]:
     """Sort key, the best first."""
     group, unsure_kernel = _thickness_group(series), _kernel_of(series) is Kernel.UNKNOWN
     away = abs((series.thickness_mm or 5.0) - 5.0)
     return (
+        contrast_doubt(series) is not None,
         not _is_original(series),
         group,
         unsure_kernel,
@@ -364,11 +345,14 @@ def _kind(series: Series) -> str:
     axial = "axial" if series.tilt_degrees is not None else "axial by its pixels"
     soft = f"soft kernel {kernel}" if _kernel_of(series) is Kernel.SOFT else "soft kernel by its noise"
     original = "" if _is_original(series) else ", resliced"
-    return f"plain, {axial}, {soft}{thickness}{original}, {len(series.frames)} slices"
+    plain = "plain" if contrast_doubt(series) is None else "plain or with contrast, not said which"
+    return f"{plain}, {axial}, {soft}{thickness}{original}, {len(series.frames)} slices"
 
 
 def _less_preferred(series: Series, chosen: Series) -> str:
     """Say what decided between two series that could both be read."""
+    if contrast_doubt(series) and not contrast_doubt(chosen):
+        return "could be read, but may be with contrast agent; one that says it is plain was preferred"
     if not _is_original(series) and _is_original(chosen):
         return "could be read, but is resliced; the original was preferred"
     if _thickness_group(series) != _thickness_group(chosen) and series.thickness_mm is not None:

@@ -73,7 +73,8 @@ class StudyResult:
     Attributes:
         reason: why it was REFUSED or FAILED, None when DECIDED.
         decision, probability, rule: None unless DECIDED. `rule` names what made the decision.
-        unsure: NOT_SUSPECTED, but the probability reaches another operating point of the bundle.
+        unsure: NOT_SUSPECTED, but the probability reaches another operating point of the bundle, or there are
+            cautions.
         positive_slices: slices above the slice threshold of the rule's family (the paper's 0.8).
         suspicious: numbers of the slices a reader should look at first, most suspicious first;
             every one above the slice threshold, and the three highest of a suspected study without any.
@@ -81,6 +82,8 @@ class StudyResult:
         map_kind: what `SliceResult.map` is.
         blood_volume: an estimate; None unless DECIDED by a bundle that tells it, on slices whose place and
             pixel size are known, and with a cell of blood on a map.
+        cautions: why the answer may not hold for this study, whatever it is, a sentence each: it is unlike
+            those of the training, perhaps a phantom, perhaps not plain CT.
         unread: slices and files of the chosen series that could not be read; each is named in the notes.
         bundle: "name version" of the bundle that read it.
         seconds: from the first byte of the series to the decision.
@@ -105,5 +108,6 @@ class StudyResult:
     seconds: float
     unread: int = 0
     unsure: bool = False
+    cautions: tuple[str, ...] = ()
     map_kind: str = "grad-cam"
     blood_volume: BloodVolume | None = None

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from cruor.bundle.manifest import Rules, SliceCalibration
 from cruor.bundle.model import Bundle
 from cruor.dicom.choice import MIN_BRAIN_MM, MIN_BRAIN_SLICES, choose_series
+from cruor.dicom.contrast import contrast_doubt
 from cruor.dicom.head import Inside, has_brain, inside_skull, looks_like_phantom
 from cruor.dicom.instances import Frame, Series, Study, UnreadableError
 from cruor.dicom.pixels import read_hu
@@ -157,14 +158,7 @@ def _read(study: Study, unread: StudyResult, bundle: Bundle, rule: str, on_slice
     too_little = _too_little_brain(series, reading, phantom)
     if too_little:
         return replace(unread, status=Status.REFUSED, reason=too_little)
-    if phantom:
-        # A swollen brain can be as even as a phantom: a refusal could hide a patient, silence would be wrong.
-        note = f"a phantom, or a brain unlike those learned from: {phantom}"
-        unread = replace(unread, notes=(note, *unread.notes))
-    unlike = what_is_unlike([one.inside for one in reading.seen], bundle.manifest.usual)
-    if unlike and not phantom:
-        note = f"unlike the studies that the network learned from, be careful with its answer: {unlike}"
-        unread = replace(unread, notes=(note, *unread.notes))
+    unread = replace(unread, cautions=tuple(_cautions(series, reading, phantom, bundle)))
     slices = _with_neighbours(reading.seen, series, bundle)
     volume = _blood_volume(series, slices, bundle)
     judged = _probabilities(reading.seen, series, bundle, bundle.manifest.calibration.for_study)[:, 0]
@@ -197,18 +191,30 @@ def _decide(
             f"{UNPLACED} (the hottest is {hottest:.2f}): what is suspected could "
             "not be placed; look at the slices named"
         )
+    unsure = not suspected and bool(missed or unread.cautions)
     return replace(
         unread,
         status=Status.DECIDED,
         decision=Decision.SUSPECTED if suspected else Decision.NOT_SUSPECTED,
-        unsure=bool(missed),
+        unsure=unsure,
         probability=probability,
         rule=rule,
         positive_slices=positive,
         notes=(*notes, *unread.notes),
         slices=tuple(slices),
-        suspicious=_suspicious(slices, judged, rules, suspected or bool(missed)),
+        suspicious=_suspicious(slices, judged, rules, suspected or unsure),
     )
+
+
+def _cautions(series: Series, reading: _Reading, phantom: str | None, bundle: Bundle) -> Iterator[str]:
+    """Why the answer may not hold, whatever it is."""
+    if doubt := contrast_doubt(series):
+        yield f"perhaps not plain CT: {doubt}"
+    if phantom:
+        # A swollen brain can be as even as a phantom: a refusal could hide a patient, silence would be wrong.
+        yield f"a phantom, or a brain unlike those learned from: {phantom}"
+    elif unlike := what_is_unlike([one.inside for one in reading.seen], bundle.manifest.usual):
+        yield f"unlike the studies that the network learned from, be careful with its answer: {unlike}"
 
 
 def _points_reached(rules: Rules, probability: float) -> str:

@@ -66,6 +66,7 @@ class StudyRecord(TypedDict):
     map_kind: str
     blood_volume: BloodVolumeRecord | None
     unsure: bool
+    cautions: list[str]
 
 
 def study_record(result: StudyResult) -> StudyRecord:
@@ -97,6 +98,7 @@ def study_record(result: StudyResult) -> StudyRecord:
         "map_kind": result.map_kind,
         "blood_volume": _volume_record(result.blood_volume),
         "unsure": bool(result.unsure),
+        "cautions": list(result.cautions),
     }
 
 

@@ -70,11 +70,12 @@ def _row(result: StudyResult) -> list[Text]:
 
 
 def _remarks(result: StudyResult) -> list[Text]:
-    """The reason first, then the notes; each led by the patient or the study that it is about."""
+    """The reason first, then cautions, then notes; each led by the patient or the study that it is about."""
     lead = printable(result.patient_id) or _uid_tail(result)
     style = _STYLES[state_of(result)]
     reasons = [(result.reason, style)] if result.reason else []
-    lines = [*reasons, *((note, "") for note in result.notes)]
+    cautions = [(caution, _STYLES[UNSURE]) for caution in result.cautions]
+    lines = [*reasons, *cautions, *((note, "") for note in result.notes)]
     return [Text.assemble((f"{lead}: ", "bold"), (printable(line), kind)) for line, kind in lines]
 
 

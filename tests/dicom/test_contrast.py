@@ -1,0 +1,161 @@
+"""Whether a series was taken with contrast agent: what its elements say, in many words and languages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydicom.dataset import Dataset
+
+from cruor.dicom.choice import choose_series
+from cruor.dicom.contrast import contrast_doubt, with_contrast
+from cruor.dicom.instances import Series
+from tests.dicom import writing
+
+HEAD = writing.head_slices()
+
+
+def series_with(folder: Path, **elements: Any) -> Series:
+    writing.write_series(folder, HEAD, **elements)
+    (series,) = writing.study_of(folder).series
+    return series
+
+
+def test_a_series_with_contrast_is_refused_with_what_to_send(tmp_path: Path) -> None:
+    writing.write_series(tmp_path, HEAD, ContrastBolusVolume="80")
+    choice = choose_series(writing.study_of(tmp_path))
+    assert choice.series is None
+    assert "(ContrastBolusVolume)" in str(choice.reason)
+    assert "send the plain series" in str(choice.reason)
+
+
+@pytest.mark.parametrize(
+    "description",
+    [
+        "CTA head",
+        "HEAD_CTA_0.6",
+        "HEAD C+",
+        "Head +C",
+        "HEAD + C 5mm",
+        "post contrast",
+        "CT perfusion",
+        "W/WO CONTRAST",
+        "WITH AND WITHOUT CONTRAST",
+        "WITHOUT AND WITH CONTRAST",
+        "HEAD W CON 5mm",
+        "HEAD W/ CON",
+        "HEAD IV CON",
+        "CECT",
+        "Schaedel nach KM",
+        "Schaedel_KM_5.0",
+        "cerveau injecte",
+        "cranio con mdc",
+        "craneo con contraste",
+    ],
+)
+def test_contrast_is_known_by_the_description(description: str, tmp_path: Path) -> None:
+    told = with_contrast(series_with(tmp_path, SeriesDescription=description))
+    assert told == "with contrast agent by its description; bleeding and contrast look alike"
+
+
+@pytest.mark.parametrize(
+    "description",
+    [
+        "POST FOSSA 2.5",
+        "HEAD POST OP",
+        "NON CONTRAST HEAD",
+        "HEAD NO CONTRAST",
+        "HEAD NO IV CONTRAST",
+        "unenhanced",
+        "C-",
+        "HEAD +C-SPINE",
+        "HEAD+C SPINE",
+        "Schaedel ohne KM",
+        "Schaedel nativ",
+        "cerveau sans injection",
+        "cranio senza mdc",
+        "craneo sin contraste",
+        "AXIAL BRAIN WITH MPR",
+    ],
+)
+def test_a_description_that_only_looks_like_contrast_is_plain(description: str, tmp_path: Path) -> None:
+    series = series_with(tmp_path, SeriesDescription=description)
+    assert with_contrast(series) is None
+    assert contrast_doubt(series) is None
+
+
+@pytest.mark.parametrize(
+    "elements",
+    [
+        {"ContrastBolusAgent": "Iomeprol"},
+        {"ContrastBolusVolume": "75"},
+        {"ContrastBolusTotalDose": "30.5"},
+        {"ContrastBolusRoute": "IV"},
+        {"ContrastBolusIngredient": "IODINE"},
+        {"ContrastBolusAgentSequence": [Dataset()]},
+    ],
+)
+def test_an_element_that_is_filled_for_contrast_alone_tells_of_it(
+    elements: dict[str, Any], tmp_path: Path
+) -> None:
+    (element,) = elements
+    assert f"({element})" in str(with_contrast(series_with(tmp_path, **elements)))
+
+
+@pytest.mark.parametrize(
+    "elements",
+    [
+        {"ContrastBolusAgent": ""},
+        {"ContrastBolusAgent": "NONE"},
+        {"ContrastBolusAgent": "no", "ContrastBolusRoute": "IV"},
+        {"ContrastBolusVolume": "0"},
+        {"ContrastBolusRoute": "NONE"},
+    ],
+)
+def test_elements_that_say_none_are_plain(elements: dict[str, Any], tmp_path: Path) -> None:
+    assert with_contrast(series_with(tmp_path, **elements)) is None
+
+
+def test_an_amount_counts_though_the_agent_is_called_none(tmp_path: Path) -> None:
+    series = series_with(tmp_path, ContrastBolusAgent="NONE", ContrastBolusVolume="80")
+    assert "(ContrastBolusVolume)" in str(with_contrast(series))
+
+
+REQUESTED = Dataset()
+REQUESTED.ScheduledProcedureStepDescription = "CT, HEAD, W CONTRAST"
+
+
+@pytest.mark.parametrize(
+    ("element", "value"),
+    [
+        ("ProtocolName", "CTA HEAD"),
+        ("StudyDescription", "CT HEAD W CONTRAST"),
+        ("StudyDescription", "CT HEAD W/WO"),
+        ("RequestedProcedureDescription", "Angio-CT"),
+        ("PerformedProcedureStepDescription", "Head^03_Post_KM"),
+        ("RequestAttributesSequence", [REQUESTED]),
+    ],
+)
+class TestAnExaminationWithContrast:
+    def test_leaves_a_doubt_and_refuses_nothing(self, element: str, value: Any, tmp_path: Path) -> None:
+        series = series_with(tmp_path, **{element: value})
+        assert with_contrast(series) is None
+        told = contrast_doubt(series)
+        assert told is not None
+        assert "nothing says that this series was taken before it" in told
+
+    @pytest.mark.parametrize(
+        "plain", [{"SeriesDescription": "HEAD_W/O"}, {"ContrastBolusAgent": "NONE"}], ids=str
+    )
+    def test_leaves_no_doubt_of_a_series_that_says_it_is_plain(
+        self, element: str, value: Any, plain: dict[str, str], tmp_path: Path
+    ) -> None:
+        assert contrast_doubt(series_with(tmp_path, **{element: value}, **plain)) is None
+
+
+def test_the_doubt_names_no_text_of_the_file(tmp_path: Path) -> None:
+    told = contrast_doubt(series_with(tmp_path, StudyDescription="CTA head of DOE^JANE"))
+    assert told is not None
+    assert told.startswith("StudyDescription speaks of contrast")
+    assert "DOE" not in told

@@ -32,9 +32,13 @@ def measure(slices: Sequence[Inside]) -> dict[str, float]:
 def what_is_unlike(slices: Sequence[Inside], usual: Sequence[UsualRange]) -> str | None:
     """What lies outside the usual ranges, in one clause; None where nothing does."""
     found = measure(slices)
-    outside = [
+    told = [
         WORDS[one.name].format(value=found[one.name], low=one.low, high=one.high)
-        for one in usual
-        if one.name in found and not one.low <= found[one.name] <= one.high
+        for one in outside(found, usual)
     ]
-    return "; ".join(outside) or None
+    return "; ".join(told) or None
+
+
+def outside(found: dict[str, float], usual: Sequence[UsualRange]) -> list[UsualRange]:
+    """The ranges in which what was measured does not lie."""
+    return [one for one in usual if one.name in found and not one.low <= found[one.name] <= one.high]

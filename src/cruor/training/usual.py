@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,10 +27,13 @@ SHARES = ("brain_share",)
 
 
 def usual_ranges(data: DataSettings) -> tuple[UsualRange, ...]:
-    """Lowest and highest of each measure over the complete series of the prepared folders, with a margin."""
-    measured = pd.DataFrame(
-        [measures for folder in data.folders for measures in _of_folder(Path(folder), data)]
-    )
+    """The ranges of the complete series of the prepared folders."""
+    return ranges_of([measures for folder in data.folders for measures in _of_folder(Path(folder), data)])
+
+
+def ranges_of(studies: Sequence[dict[str, float]]) -> tuple[UsualRange, ...]:
+    """Lowest and highest of each measure (`reader.unlike`), with a margin; none of fewer than FEWEST."""
+    measured = pd.DataFrame(studies)
     if len(measured) < FEWEST:
         return ()
     ranges = []

@@ -336,8 +336,10 @@ def calibrate(
 
     try:
         made = write_at_prevalence(find_bundle(bundle or DEFAULT_BUNDLE), prevalence, out)
-    except (BundleError, OSError) as error:
+    except BundleError as error:
         _stop(str(error))
+    except OSError as error:
+        _stop(f"{out}: cannot be written ({error.strerror}); name another folder")
     typer.echo(f"{out}: {made.name} {made.version}")
 
 

@@ -61,7 +61,7 @@ def test_it_does_not_name_the_command_that_made_the_other_bundle() -> None:
     assert set(at_prevalence(made, 0.1).made_by) == {"run", "fitted_at_prevalence"}
 
 
-@pytest.mark.parametrize("prevalence", [0.0, 1.0, -0.2, float("nan")])
+@pytest.mark.parametrize("prevalence", [0.0, 1.0, -0.2, 1e-19, 0.9999999, float("nan")])
 def test_what_is_no_share_is_refused(prevalence: float) -> None:
     with pytest.raises(BundleError, match="between 0 and 1"):
         at_prevalence(fitted(), prevalence)
@@ -85,7 +85,10 @@ def test_the_new_bundle_has_the_same_network_and_a_card_that_says_so(folder: Pat
     write_at_prevalence(folder, 0.1, tmp_path / "new")
     assert (tmp_path / "new" / "model.onnx").read_bytes() == b"network"
     card = (tmp_path / "new" / "README.md").read_text()
-    assert "prevalence of 0.1" in card and "# bright-blood 1" in card
+    assert card.startswith("# bright-blood 1+prevalence.0.1\n")
+    threshold = at_prevalence(fitted(), 0.1).rules.operating_point.threshold
+    assert "prevalence of 0.1" in card and f"{threshold:.3f}" in card
+    assert "\n# bright-blood 1\n" in card
     assert read_manifest(tmp_path / "new" / "manifest.json") == at_prevalence(fitted(), 0.1)
 
 

@@ -77,6 +77,11 @@ def test_numbering_that_does_not_follow_the_positions_is_noted() -> None:
     assert "does not follow the positions" in notes_of(headers([0, 10, 5]))
 
 
+def test_slices_that_leave_out_a_part_of_the_head_are_noted() -> None:
+    assert "slices of 5 mm lie 10.0 mm apart: what is between" in notes_of(headers([0, 10, 20]))
+    assert "apart" not in notes_of(headers([0, 5, 10]))
+
+
 def test_uneven_spacing_is_noted_with_its_bounds() -> None:
     assert "spacing is uneven, 2.5 to 5.0 mm" in notes_of(headers([0, 2.5, 5, 7.5, 12.5, 17.5, 22.5]))
 

@@ -168,6 +168,12 @@ def test_a_suspected_study_whose_maps_place_no_blood_says_so(epidural, session, 
     assert any(note.startswith(UNPLACED) for note in result.notes) is told
 
 
+def test_a_study_that_is_not_sure_with_cold_maps_says_so(normal):
+    result = read_study(normal, of_blood(session=NoBlood(), usual=(UsualRange("brain_hu", 60.0, 70.0),)))
+    assert result.unsure
+    assert any(note.startswith(UNPLACED) and "the maps point nowhere" in note for note in result.notes)
+
+
 def test_a_bundle_with_a_reach_asks_the_neighbours_of_a_slice(suspected, epidural):
     calibration = bundle().manifest.calibration
     reaching = bundle(calibration=replace(calibration, reach_mm=4.0))
@@ -345,6 +351,53 @@ def test_one_unreadable_slice_is_named_in_the_notes_and_the_rest_is_read(normal)
     assert result.status is Status.DECIDED
     assert result.slice_count == 27
     assert any("gone.dcm" in note for note in result.notes)
+
+
+def blanked(folder: Path, places: range):
+    """The phantom with an epidural hematoma, all pixels of some slices 0."""
+    written = write_phantom_study(folder, "epidural", EPIDURAL)
+    (series,) = only_study(written).series
+    for place in places:
+        path = series.frames[place].instance.source.path
+        instance = pydicom.dcmread(path)
+        instance.PixelData = bytes(len(instance.PixelData))
+        instance.save_as(path)
+    return only_study(written)
+
+
+class TestBlankSlices:
+    """Pixels that a transfer lost come as zeros: no blood is seen on them, and that says nothing."""
+
+    def test_many_where_there_is_brain_fail_the_study(self, tmp_path):
+        result = read_study(blanked(tmp_path, range(10, 20)), bundle())
+        assert result.status is Status.FAILED
+        assert result.decision is None
+        assert "10 of 28 slices are missing or cannot be read" in result.reason
+
+    def test_one_is_named_in_the_notes_and_the_rest_is_read(self, tmp_path):
+        result = read_study(blanked(tmp_path, range(12, 13)), bundle())
+        assert result.status is Status.DECIDED
+        assert (result.slice_count, result.unread) == (27, 1)
+        assert any("no head is seen on it" in note and ".dcm" in note for note in result.notes)
+
+    def test_at_the_end_of_a_scan_that_ends_in_brain_they_count_too(self, tmp_path):
+        result = read_study(blanked(tmp_path, range(18, 28)), bundle())
+        assert result.status is Status.FAILED
+
+    def test_beyond_the_head_they_are_air(self, normal, monkeypatch):
+        (series,) = normal.series
+        last = series.frames[-1].name
+        monkeypatch.setattr(reading, "is_blank", lambda hu: bool(hu.max() < -500))
+        result = read_study(normal, bundle())
+        assert result.slice_count == len(series.frames)
+        assert not any(last in note for note in result.notes)
+
+
+def test_slices_thinner_than_any_that_was_measured_are_told(normal):
+    (series,) = normal.series
+    thin = replace(normal, series=(replace(series, thickness_mm=0.6),))
+    assert any(note.startswith("slices of 0.6 mm") for note in read_study(thin, bundle()).notes)
+    assert not any(note.startswith("slices of") for note in read_study(normal, bundle()).notes)
 
 
 def test_many_unreadable_slices_fail_the_study_rather_than_call_it_healthy(normal):

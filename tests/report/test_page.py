@@ -122,6 +122,11 @@ def test_why_an_answer_may_not_hold_stands_under_it(tmp_path: Path) -> None:
     assert "Unlike the studies" in Elements(render_page(cards_of(tmp_path, bleeding))).text
 
 
+def test_a_suspected_study_of_low_probability_is_not_called_low(tmp_path: Path) -> None:
+    text = " ".join(Elements(render_page(cards_of(tmp_path, suspected(probability=0.14)))).text.split())
+    assert "0.14 look yourself" in text
+
+
 def test_above_cold_maps_stands_that_nothing_was_placed(tmp_path: Path) -> None:
     note = f"{UNPLACED} (the hottest is 0.02): look at the slices named"
     text = Elements(render_page(cards_of(tmp_path, suspected(notes=(note,))))).text

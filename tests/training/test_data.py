@@ -31,7 +31,7 @@ from cruor.training.data import (
     load_heads,
     why_no_heads,
 )
-from cruor.training.experiment import AugmentationSettings, DataSettings
+from cruor.training.experiment import AugmentationSettings, DataSettings, ExperimentError
 from cruor.training.prepare.ct_ich import rebuild_hu
 from cruor.training.prepare.store import INDEX, LABELS, StoredSlice, read_index, read_slice, write_prepared
 from cruor.training.splits import check_no_patient_on_two_sides, split_by_patient
@@ -142,6 +142,16 @@ class TestLoadHeads:
     def test_patients_that_are_left_out_are_not_read(self, folder: Path) -> None:
         heads = load_heads(DataSettings((str(folder),), left_out_patients=("P1",)), INPUT)
         assert heads.index["patient_id"].tolist() == ["P2", "P3"]
+
+    def test_a_misspelt_patient_among_those_left_out_is_refused(self, folder: Path) -> None:
+        with pytest.raises(ExperimentError, match="no patient 'P1O' in the data"):
+            load_heads(DataSettings((str(folder),), left_out_patients=("P1O", "P2")), INPUT)
+
+    def test_that_none_of_those_left_out_is_there_is_said(
+        self, folder: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        load_heads(DataSettings((str(folder),), left_out_patients=("CT-ICH-077",)), INPUT)
+        assert "left_out_patients: none of them is in the data" in caplog.text
 
     def test_the_slices_of_several_folders_are_numbered_through(self, folder: Path) -> None:
         heads = load_heads(DataSettings((str(folder), str(folder))), INPUT)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from datetime import date
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -23,6 +25,9 @@ MEASURES = ("brain_hu", "spread_hu", "brain_share")
 """Of a study's look, by which it is told to be unlike those of the training (`reader.unlike`)."""
 
 GREATEST = 1e6
+
+GREATEST_LOGIT = 100.0
+"""Slopes, weights and intercepts beyond make every answer the same."""
 """No number of a calibration, study head or map is as large; beyond it sums stop being numbers."""
 
 FORMAT = 1
@@ -300,20 +305,38 @@ def _senseless(manifest: Manifest) -> dict[str, bool]:
         "network.sides": not _sides_make_sense(manifest),
         "input.crop.margin": not 0 <= settings.crop.margin <= 1,
         "input.crop.least_share": not 0 < settings.crop.least_share <= 1,
-        "input.std": not settings.std > 0,
+        "input.mean": not 0 <= settings.mean <= 1,
+        "input.std": not 0.01 <= settings.std <= 10,
         "input.crop.size": settings.crop.size < 1,
         "input.windows_hu": any(low >= high for low, high in settings.windows_hu),
-        "calibration or study_head": not all(abs(number) < GREATEST for number in numbers),
+        "calibration or study_head": not all(abs(number) < GREATEST_LOGIT for number in numbers),
         "calibration.slope": any(slope <= 0 for slope in manifest.calibration.slope),
         "study_head.features": not head.features or not set(head.features) <= set(STUDY_FEATURES),
         "study_head.prevalence": head.prevalence is not None and not 0 < head.prevalence < 1,
-        "usual": not all(one.name in MEASURES and one.low <= one.high for one in manifest.usual),
-        "study_head.weights": len(head.weights) != len(head.features),
+        "usual": not all(one.name in MEASURES and one.low <= one.high for one in manifest.usual)
+        or _has_twice(one.name for one in manifest.usual),
+        "study_head.weights": len(head.weights) != len(head.features) or sum(head.weights) <= 0,
         "rules.default": rules.default not in RULES,
         "rules.slice_threshold": not 0 < rules.slice_threshold < 1,
         "rules.operating_point.threshold": not 0 < rules.operating_point.threshold < 1,
-        "rules.other_points": not all(0 < point.threshold < 1 for point in rules.other_points),
+        "rules.other_points": not all(0 < point.threshold < 1 for point in rules.other_points)
+        or _has_twice(point.name for point in (rules.operating_point, *rules.other_points)),
+        "name": not manifest.name.strip(),
+        "created": not _is_date(manifest.created),
     }
+
+
+def _has_twice(names: Iterable[str]) -> bool:
+    every = list(names)
+    return len(set(every)) < len(every)
+
+
+def _is_date(text: str) -> bool:
+    try:
+        date.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _sides_make_sense(manifest: Manifest) -> bool:

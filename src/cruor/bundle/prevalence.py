@@ -12,6 +12,9 @@ from cruor.bundle.model import CARD_FILE, MANIFEST_FILE, MODEL_FILE
 OF_ONE_PREVALENCE = ("study.brier", "study.share_with_hemorrhage")
 """Figures that hold at the prevalence of the fit alone; a bundle for another one leaves them out."""
 
+LEAST_PREVALENCE = 1e-4
+"""One study in ten thousand: rarer than in any place that scans heads for bleeding."""
+
 
 def at_prevalence(manifest: Manifest, prevalence: float) -> Manifest:
     """Shift the study probability to another prevalence; decisions stay what they were.
@@ -27,8 +30,11 @@ def at_prevalence(manifest: Manifest, prevalence: float) -> Manifest:
     Raises:
         BundleError: the prevalence is none, or that of the bundle's own fit is not known.
     """
-    if not 0 < prevalence < 1:
-        raise BundleError(f"a prevalence is a share between 0 and 1, not {prevalence}")
+    if not LEAST_PREVALENCE <= prevalence <= 1 - LEAST_PREVALENCE:
+        raise BundleError(
+            f"a prevalence is a share between 0 and 1, here from {LEAST_PREVALENCE:g} to "
+            f"{1 - LEAST_PREVALENCE:g}, not {prevalence}"
+        )
     before = manifest.study_head.prevalence
     if before is None:
         raise BundleError(
@@ -66,14 +72,20 @@ def write_at_prevalence(bundle: Path, prevalence: float, folder: Path) -> Manife
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MODEL_FILE).write_bytes((bundle / MODEL_FILE).read_bytes())
     card = (bundle / CARD_FILE).read_text(encoding="utf-8") if (bundle / CARD_FILE).exists() else ""
-    note = (
-        f"**{manifest.name} {manifest.version}:** study probabilities are for a prevalence of {prevalence:g} "
-        "(`cruor calibrate`). Thresholds moved along, so sensitivity and specificity below still hold; "
-        "thresholds, Brier score and reliability curve below are those before.\n\n"
-    )
-    (folder / CARD_FILE).write_text(note + card, encoding="utf-8")
+    (folder / CARD_FILE).write_text(_preface(manifest, prevalence) + card, encoding="utf-8")
     write_manifest(manifest, folder / MANIFEST_FILE)  # last: a folder that has it is complete
     return manifest
+
+
+def _preface(manifest: Manifest, prevalence: float) -> str:
+    points = (manifest.rules.operating_point, *manifest.rules.other_points)
+    thresholds = ", ".join(f"{point.name} {point.threshold:.3f}" for point in points)
+    return (
+        f"# {manifest.name} {manifest.version}\n\nStudy probabilities are for a prevalence of {prevalence:g} "
+        f"(`cruor calibrate`). Thresholds moved along: {thresholds}. So sensitivity and specificity below "
+        "still hold; thresholds, Brier score and reliability table below are those before.\n\n"
+        "What follows is the card of the bundle that it was made of.\n\n"
+    )
 
 
 def _moved(point: OperatingPoint, shift: float) -> OperatingPoint:

@@ -192,9 +192,10 @@ def _units(series: Series) -> str | None:
 def _time_series(series: Series) -> str | None:
     levels = np.array(series.positions_mm)
     different = 1 + int((np.diff(levels) >= SAME_LEVEL_MM).sum())
-    if len(levels) <= MAX_REPEATS * different or different == 1:
+    if len(levels) <= MAX_REPEATS * different:
         return None
-    return f"time series: {len(levels)} images of {different} levels"
+    of = "one level" if different == 1 else f"{different} levels"
+    return f"time series: {len(levels)} images of {of}"
 
 
 def _kernel(series: Series) -> str | None:

@@ -19,6 +19,9 @@ MAX_FRAMES = 20_000
 SAME_THICKNESS_MM = 0.05
 """Slice thicknesses that differ by less are one thickness, rounded."""
 
+GAP_FROM = 1.2
+"""Slices whose distance is more than so many times their thickness leave out a part of the head."""
+
 
 def frames_of(instance: Instance) -> list[Frame]:
     """Return the images of an instance.
@@ -175,7 +178,7 @@ def _series(uid: str, frames: list[Frame], parts: int) -> Series:
         notes.append(f"slices are tilted by {tilt:.1f} degrees")
     if found:
         notes += _level_notes(found)
-    notes += _thickness_notes(thicknesses) + _numbering_notes(ordered) + _pixel_notes(ordered)
+    notes += _thickness_notes(thicknesses, spacing) + _numbering_notes(ordered) + _pixel_notes(ordered)
     return Series(
         series_instance_uid=uid,
         description=tags.text(ordered[0].instance.header, "SeriesDescription"),
@@ -245,14 +248,18 @@ def _level_notes(found: geometry.Levels) -> list[str]:
     return notes
 
 
-def _thickness_notes(thicknesses: list[float]) -> list[str]:
+def _thickness_notes(thicknesses: list[float], spacing: float | None) -> list[str]:
     kinds: list[float] = []
     for thickness in sorted(thicknesses):
         if not kinds or thickness - kinds[-1] > SAME_THICKNESS_MM:
             kinds.append(thickness)
-    if len(kinds) < 2:
-        return []
-    return ["slices of " + " and ".join(f"{kind:g}" for kind in kinds[:4]) + " mm thickness in one series"]
+    if len(kinds) > 1:
+        return [
+            "slices of " + " and ".join(f"{kind:g}" for kind in kinds[:4]) + " mm thickness in one series"
+        ]
+    if kinds and spacing is not None and spacing > GAP_FROM * kinds[0]:
+        return [f"slices of {kinds[0]:g} mm lie {spacing:.1f} mm apart: what is between them was not imaged"]
+    return []
 
 
 def _numbering_notes(ordered: list[Frame]) -> list[str]:

@@ -21,7 +21,7 @@ NO_MAPS = "This bundle's network gives no map: nothing is shown of where it look
 """Note of every study read with such a bundle."""
 
 UNPLACED = "no cell of any map is taken for blood"
-"""Beginning of the note of a study that is suspected without a place."""
+"""Beginning of the note of a study that is suspected, or not sure, without a place."""
 
 
 class Status(StrEnum):
@@ -77,7 +77,8 @@ class StudyResult:
             cautions.
         positive_slices: slices above the slice threshold of the rule's family (the paper's 0.8).
         suspicious: numbers of the slices a reader should look at first, most suspicious first;
-            every one above the slice threshold, and the three highest of a suspected study without any.
+            every one above the slice threshold; where there is none, the three highest of a study that is
+            suspected or not sure. Of such a study the slice that its probability was made of is among them.
         map_scale: the value of `SliceResult.map` shown as the hottest colour, one for the bundle.
         map_kind: what `SliceResult.map` is.
         blood_volume: an estimate; None unless DECIDED by a bundle that tells it, on slices whose place and

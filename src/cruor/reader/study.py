@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from cruor.bundle.manifest import Rules, SliceCalibration
 from cruor.bundle.model import Bundle
-from cruor.dicom.choice import MIN_BRAIN_MM, MIN_BRAIN_SLICES, choose_series
+from cruor.dicom.choice import MIN_BRAIN_MM, MIN_BRAIN_SLICES, THICKNESS_MM, choose_series
 from cruor.dicom.contrast import contrast_doubt
-from cruor.dicom.head import Inside, has_brain, inside_skull, looks_like_phantom
+from cruor.dicom.head import Inside, has_brain, has_skull, inside_skull, looks_like_phantom
 from cruor.dicom.instances import Frame, Series, Study, UnreadableError
-from cruor.dicom.pixels import read_hu
+from cruor.dicom.pixels import is_blank, read_hu
 from cruor.preprocessing.channels import InputSettings, crop_head, to_channels
 from cruor.preprocessing.crop import Box
 from cruor.reader.along_scan import logits_along_scan
@@ -53,12 +53,13 @@ class NoNumberError(Exception):
 
 @dataclass(frozen=True, eq=False)
 class _Head:
-    """One slice ready for the network: its place in the series, its channels, and what its skull holds."""
+    """One slice ready for the network, with what its skull holds, and whether all its pixels are the same."""
 
     place: int
     channels: NDArray[np.float32]
     box: Box
     inside: Inside
+    blank: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +72,7 @@ class _Seen:
     map: NDArray[np.float32] | None
     box: Box
     inside: Inside
+    blank: bool
 
 
 @dataclass(eq=False)
@@ -146,7 +148,12 @@ def _read(study: Study, unread: StudyResult, bundle: Bundle, rule: str, on_slice
         series_instance_uid=series.series_instance_uid,
         slice_count=len(reading.seen),
         unread=missing,
-        notes=(*series.notes, *unread.notes, *(f"slice not read: {error}" for error in reading.unreadable)),
+        notes=(
+            *series.notes,
+            *_thin_note(series),
+            *unread.notes,
+            *(f"slice not read: {error}" for error in reading.unreadable),
+        ),
     )
     # A damaged file leaves a gap among the levels, too: the two counts are of the same slices.
     lost = max(missing, series.missing_levels)
@@ -186,12 +193,10 @@ def _decide(
     missed = "" if suspected else _points_reached(rules, probability)
     if missed:
         notes.append(f"not sure: the study probability {probability:.3f} reaches {missed}; look yourself")
-    if suspected and (hottest := _hottest_without_blood(slices, bundle)) is not None:
-        notes.append(
-            f"{UNPLACED} (the hottest is {hottest:.2f}): what is suspected could "
-            "not be placed; look at the slices named"
-        )
     unsure = not suspected and bool(missed or unread.cautions)
+    if (suspected or unsure) and (hottest := _hottest_without_blood(slices, bundle)) is not None:
+        what = "what is suspected could not be placed" if suspected else "the maps point nowhere"
+        notes.append(f"{UNPLACED} (the hottest is {hottest:.2f}): {what}; look at the slices named")
     return replace(
         unread,
         status=Status.DECIDED,
@@ -204,6 +209,13 @@ def _decide(
         slices=tuple(slices),
         suspicious=_suspicious(slices, judged, rules, suspected or unsure),
     )
+
+
+def _thin_note(series: Series) -> Iterator[str]:
+    """That the slices are thinner than what bundles learn from and are measured on."""
+    if series.thickness_mm is not None and series.thickness_mm < THICKNESS_MM[0]:
+        least = THICKNESS_MM[0]
+        yield f"slices of {series.thickness_mm:.2g} mm: no bundle was measured on less than {least} mm"
 
 
 def _cautions(series: Series, reading: _Reading, phantom: str | None, bundle: Bundle) -> Iterator[str]:
@@ -302,7 +314,32 @@ def _read_slices(series: Series, bundle: Bundle, on_slice: OnSlice) -> _Reading:
         on_slice(done, len(series.frames))
     if waiting:
         _run_batch(waiting, series, bundle, reading)
-    return reading
+    return _put_headless_aside(reading, series)
+
+
+def _put_headless_aside(reading: _Reading, series: Series) -> _Reading:
+    """Count slices that show no head where one must be as not read: what they hide is not healthy."""
+    brain = [place for place, one in enumerate(reading.seen) if has_brain(one.inside)]
+    if not brain:
+        return reading
+    kept, unreadable = [], list(reading.unreadable)
+    for place, one in enumerate(reading.seen):
+        why = None
+        if brain[0] < place < brain[-1] and not has_skull(one.inside):
+            why = "no head is seen on it, though there is one below and above"
+        elif one.blank and _adjoins(reading.seen, place, brain):
+            why = "blank, though its neighbour shows brain"
+        if why is None:
+            kept.append(one)
+        else:
+            unreadable.append(UnreadableError(series.frames[one.place].name, f"{why}; send it again"))
+    return _Reading(kept, unreadable)
+
+
+def _adjoins(seen: list[_Seen], place: int, brain: list[int]) -> bool:
+    """Whether nothing but blank slices lies between this one and the lowest or highest with brain."""
+    between = range(place + 1, brain[0]) if place < brain[0] else range(brain[-1] + 1, place)
+    return all(seen[other].blank for other in between)
 
 
 def _run_batch(heads: list[_Head], series: Series, bundle: Bundle, reading: _Reading) -> None:
@@ -312,7 +349,7 @@ def _run_batch(heads: list[_Head], series: Series, bundle: Bundle, reading: _Rea
     each_map = [None] * len(heads) if maps is None else np.maximum(maps, 0)
     for head, said, slice_map in zip(heads, logits, each_map, strict=True):
         position = series.positions_mm[head.place]
-        reading.seen.append(_Seen(head.place, position, said, slice_map, head.box, head.inside))
+        reading.seen.append(_Seen(head.place, position, said, slice_map, head.box, head.inside, head.blank))
 
 
 def _with_neighbours(seen: list[_Seen], series: Series, bundle: Bundle) -> list[SliceResult]:
@@ -367,4 +404,5 @@ def _head(place: int, frame: Frame, settings: InputSettings) -> _Head | Unreadab
     except UnreadableError as error:
         return error
     head_hu, box = crop_head(hu, settings)
-    return _Head(place, to_channels(head_hu, settings), box, inside_skull(hu, frame.pixel_spacing))
+    inside = inside_skull(hu, frame.pixel_spacing)
+    return _Head(place, to_channels(head_hu, settings), box, inside, is_blank(hu))

@@ -140,10 +140,16 @@ def _study_view(card: StudyCard, rank: int, count: int, threshold: float) -> dic
 
 
 def _band(card: StudyCard) -> str | None:
-    """The probability as a word; none of them for a study that is not sure: "low" would calm."""
+    """The probability as a word, but none that would calm where the study is suspected or not sure."""
     if card.probability is None:
         return None
-    return "look yourself" if card.state == text.UNSURE else text.band(card.probability)
+    word = text.band(card.probability)
+    return "look yourself" if card.state == text.UNSURE or _calms(card, word) else word
+
+
+def _calms(card: StudyCard, word: str) -> bool:
+    """A bundle for a place where bleeds are rare suspects at low probabilities (`cruor calibrate`)."""
+    return card.state == text.SUSPECTED and word in ("low", "moderate")
 
 
 def _bars(card: StudyCard, anchor: str, threshold: float) -> list[_Bar]:

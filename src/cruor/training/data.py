@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +19,10 @@ from torch.utils.data import Dataset
 from cruor.bundle.model import Bundle
 from cruor.preprocessing.channels import InputSettings, crop_head
 from cruor.preprocessing.crop import Box, cut_out, head_above_hu
-from cruor.training.experiment import AugmentationSettings, DataSettings
+from cruor.training.experiment import AugmentationSettings, DataSettings, ExperimentError
 from cruor.training.prepare.store import LABELS, StoredSlice, read_index, read_slice, read_slices
+
+_LOG = logging.getLogger(__name__)
 
 MOSTLY = 0.5
 """A source is of pictures where more of its slices are than this share: of ct-ich, one slice is."""
@@ -119,7 +122,10 @@ def load_heads(
 
     Raises:
         FileNotFoundError: a folder was not prepared, or a file of a study is missing.
+        ExperimentError: some patients that are left out are in the data, others are not: a misspelt one would
+            be learned from.
     """
+    _check_left_out(data)
     parts = [(folder, _used_slices(data, folder)) for folder in map(Path, data.folders)]
     index = pd.concat([part for _, part in parts], ignore_index=True)
     if not data.in_memory:
@@ -169,6 +175,18 @@ def why_unreadable(index: pd.DataFrame, bundle: Bundle) -> str | None:
             f"{reason}; {bundle.label} cannot read it: take a bundle whose crop area is shown-head, or slice"
         )
     return None
+
+
+def _check_left_out(data: DataSettings) -> None:
+    there = {str(patient) for folder in data.folders for patient in read_index(Path(folder))["patient_id"]}
+    missing = [patient for patient in data.left_out_patients if patient not in there]
+    if missing and len(missing) < len(data.left_out_patients):
+        raise ExperimentError(
+            f"left_out_patients: no patient {missing[0]!r} in the data, though others of them are there; "
+            "a misspelt one would be learned from"
+        )
+    if missing:
+        _LOG.warning("left_out_patients: none of them is in the data")
 
 
 def _used_slices(data: DataSettings, folder: Path) -> pd.DataFrame:

@@ -276,7 +276,7 @@ def crossval(
         check_alike(settings, beside)
         check_cross_validated(than)
         check_together(sources_of(settings.data), together)
-        out_of_fold = crossvalidate(experiment, runs)
+        out_of_fold = crossvalidate(experiment, runs, _say)
         run = out_of_fold.parent
         wide.print(crossval_table(run, beside, together))
         if than:

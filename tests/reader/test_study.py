@@ -90,6 +90,7 @@ def test_without_the_size_of_a_pixel_no_volume_is_told(epidural, suspected):
     result = read_study(blind, of_blood())
     assert result.status == Status.DECIDED
     assert result.blood_volume is None
+    assert "no volume of blood is told: the size of a pixel is not known" in result.notes
 
 
 def test_a_study_unlike_those_of_the_training_says_so(normal):

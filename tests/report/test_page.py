@@ -204,9 +204,16 @@ def test_without_maps_the_page_does_not_speak_of_where_the_network_looked(tmp_pa
 def test_a_map_of_blood_is_called_so_and_its_volume_is_an_estimate_with_a_range(tmp_path: Path) -> None:
     blood = suspected(map_kind="blood", blood_volume=BloodVolume(23.4, 12.0, 41.0))
     text = Elements(render_page(cards_of(tmp_path, blood))).text
-    assert "Estimate from the maps: about 23 ml of blood, likely 12 to 41" in text
+    assert "Estimate from the maps: about 23 ml of blood; in four of five" in text
+    assert "it was 12 to 41 for such an estimate." in text
     assert BLOOD_MAP_SENTENCE in text
     assert MAP_SENTENCE not in text
+
+
+def test_a_study_that_is_not_suspected_shows_no_volume(tmp_path: Path) -> None:
+    volume = BloodVolume(0.4, 0.1, 1.2)
+    for quiet, is_told in ((not_suspected(blood_volume=volume), False), (unsure(blood_volume=volume), True)):
+        assert ("ml of blood" in Elements(render_page(cards_of(tmp_path, quiet))).text) is is_told
 
 
 def test_a_bundle_that_tells_no_volume_has_no_such_line(card: StudyCard) -> None:

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from cruor.preprocessing.crop import Box
-from cruor.report.panels import overlay, render_panel, slice_heat
+from cruor.report.panels import overlay, render_panel, sides_of, slice_heat
 
-from .samples import SIZE, read_slice, slice_result, suspected
+from .samples import SIZE, frame, read_slice, slice_result, suspected
 
 
 def test_a_slice_without_heat_keeps_its_grey() -> None:
@@ -69,6 +69,35 @@ def test_the_window_tiles_show_the_windows() -> None:
     greys = [round(255 * share) for share in (40 / 80, 60 / 200, 190 / 380)]
     assert [int(value[0]) for value in centres[1:4]] == pytest.approx(greys, abs=1)
     assert centres[4].tolist() == pytest.approx(greys, abs=1)
+
+
+@pytest.mark.parametrize(
+    ("rows", "sides"),
+    [
+        ((1.0, 0.0, 0.0), ("R", "L")),
+        ((0.95, 0.3, 0.0), ("R", "L")),
+        ((-1.0, 0.0, 0.0), ("L", "R")),
+        ((0.0, 1.0, 0.0), ("", "")),
+        (None, ("", "")),
+    ],
+)
+def test_the_sides_of_the_patient_are_those_of_the_rows(
+    rows: tuple[float, float, float] | None, sides: tuple[str, str]
+) -> None:
+    assert sides_of(replace(frame(), row_direction=rows)) == sides
+
+
+def test_the_sides_stand_at_the_edges_of_the_brain_window() -> None:
+    black = slice_result(1, 0.5, frame=replace(frame(), row_direction=(1.0, 0.0, 0.0)))
+    drawn = np.asarray(render_panel(suspected(), black, lambda one: np.full((SIZE, SIZE), -1000, np.int16)))
+    plain = np.asarray(
+        render_panel(suspected(), slice_result(1, 0.5), lambda one: np.full((SIZE, SIZE), -1000, np.int16))
+    )
+    columns = np.flatnonzero((drawn != plain).any(axis=(0, 2)))
+    start, end = 14 + 360 + 6, 14 + 2 * 360 + 6
+    assert start <= columns.min() < start + 30
+    assert end - 30 < columns.max() < end
+    assert not ((columns > start + 30) & (columns < end - 30)).any()
 
 
 def test_a_map_without_a_number_is_cold() -> None:

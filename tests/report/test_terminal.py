@@ -5,6 +5,7 @@ import io
 from rich.console import Console
 
 from cruor.reader.results import StudyResult
+from cruor.reader.volume import BloodVolume
 from cruor.report.terminal import study_table
 
 from .samples import doubtful, failed, not_suspected, refused, suspected, unsure
@@ -48,6 +49,13 @@ def test_reasons_and_notes_stand_below_with_their_patient() -> None:
     text = shown(suspected(), refused())
     assert "P-1: gantry tilt 18.5 degrees" in text
     assert "P-3: bone kernel only: send a soft-tissue series" in text
+
+
+def test_the_volume_is_told_of_a_study_that_is_suspected_or_not_sure() -> None:
+    volume = BloodVolume(6.2, 1.5, 20.0)
+    for result, is_told in ((suspected, True), (unsure, True), (not_suspected, False)):
+        text = " ".join(shown(result(blood_volume=volume)).split())
+        assert ("estimate: about 6.2 ml of blood" in text) is is_told
 
 
 def test_cautions_stand_before_notes() -> None:

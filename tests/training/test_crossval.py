@@ -146,7 +146,9 @@ def test_a_share_of_the_patients_is_learned_from_and_all_are_scored(
 
 def test_finished_folds_are_not_trained_again(watched: Watched, prepared: Path, tmp_path: Path) -> None:
     file = saved(tiny_experiment(prepared), tmp_path)
-    first = pd.read_parquet(crossvalidate(file, tmp_path))
+    told: list[str] = []
+    first = pd.read_parquet(crossvalidate(file, tmp_path, told.append))
+    assert told == ["fold0: network 1 of 2", "fold1: network 2 of 2"]
     watched.taught.clear()
     (tmp_path / "tiny" / "fold1" / "held_out.parquet").unlink()
     again = pd.read_parquet(crossvalidate(file, tmp_path))

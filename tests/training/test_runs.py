@@ -141,7 +141,7 @@ class TestReadRun:
         scored().to_parquet(folder / "fold1" / HELD_OUT)
         scored().to_parquet(folder / OUT_OF_FOLD)
         whole = read_run(folder)
-        assert (whole.state, whole.folds, whole.measured_on) == ("cross-validated", 2, "out of fold")
+        assert (whole.state, whole.folds, whole.measured_on) == ("cross-validated", 2, "out of fold, raw")
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(-3, 3)), min_size=1, max_size=30))

@@ -168,6 +168,8 @@ def _read(study: Study, unread: StudyResult, bundle: Bundle, rule: str, on_slice
     unread = replace(unread, cautions=tuple(_cautions(series, reading, phantom, bundle)))
     slices = _with_neighbours(reading.seen, series, bundle)
     volume = _blood_volume(series, slices, bundle)
+    if volume is None and (why := _why_no_volume(series, bundle)):
+        unread = replace(unread, notes=(*unread.notes, why))
     judged = _probabilities(reading.seen, series, bundle, bundle.manifest.calibration.for_study)[:, 0]
     return _decide(replace(unread, blood_volume=volume), slices, judged, bundle, rule)
 
@@ -257,6 +259,16 @@ def _blood_volume(series: Series, slices: list[SliceResult], bundle: Bundle) -> 
         areas.append(blood_area_mm2(one.map, one.box.size, spacing))
     raw_ml = volume_ml(np.array(areas), np.array([one.position_mm for one in slices]))
     return estimate(raw_ml, fit) if raw_ml > 0 else None  # a range of nothing to nothing was never measured
+
+
+def _why_no_volume(series: Series, bundle: Bundle) -> str | None:
+    if bundle.manifest.volume is None:
+        return None
+    if series.spacing_mm is None:
+        return "no volume of blood is told: how far slices lie apart is not known"
+    if any(frame.pixel_spacing is None for frame in series.frames):
+        return "no volume of blood is told: the size of a pixel is not known"
+    return None
 
 
 def _damaged_of(series: Series, study: Study) -> int:

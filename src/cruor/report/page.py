@@ -127,6 +127,7 @@ def _study_view(card: StudyCard, rank: int, count: int, threshold: float) -> dic
         "card": card,
         "record": card.record,
         "state": card.state,
+        "reason": _sentence(card.record["reason"] or "no reason was given"),
         "state_word": text.STATE_WORDS[card.state],
         "open": count <= _OPEN_STUDIES,
         "band": _band(card),
@@ -137,6 +138,11 @@ def _study_view(card: StudyCard, rank: int, count: int, threshold: float) -> dic
         "top_slices": slices[:_TOP_SLICES],
         "panels": [(f"study-{rank + 1}-slice-{panel.number}", panel) for panel in card.panels],
     }
+
+
+def _sentence(clause: str) -> str:
+    """A reason as a sentence; the full stop stands in the template."""
+    return f"{clause[:1].upper()}{clause[1:]}".rstrip(".")
 
 
 def _band(card: StudyCard) -> str | None:

@@ -27,6 +27,7 @@ _MARGIN = 14
 _HEAD = 34
 _FOOT = 62
 _RIM = 0.03
+_SURE_SIDE = 0.7
 _GROUND = (14, 17, 22)
 _TEXT = (214, 220, 229)
 _MUTED = (146, 156, 170)
@@ -59,11 +60,24 @@ def render_panel(
     for index, pixels in enumerate(tiles):
         picture = Image.fromarray((np.clip(pixels, 0, 1) * 255).round().astype(np.uint8), "RGB")
         canvas.paste(picture, (_tile_left(index, tile), _HEAD))
+    for side, letter in zip(("left", "right"), sides_of(one.frame), strict=True):
+        _write_side(canvas, side, letter, tile)
     _write_titles(canvas, tile, "no map" if one.map is None else MAP_TITLES[result.map_kind])
     if one.map is not None:
         _draw_legend(canvas, tile)
     _write_caption(canvas, result, one, tile)
     return canvas
+
+
+def sides_of(frame: Frame) -> tuple[str, str]:
+    """Which side of the patient lies at the left and the right of a slice: R, L, or nothing where not known.
+
+    By the direction of its rows: in patient coordinates x grows to the patient's left (PS3.3 C.7.6.2.1.1).
+    """
+    along = 0.0 if frame.row_direction is None else frame.row_direction[0]
+    if abs(along) < _SURE_SIDE:
+        return "", ""
+    return ("R", "L") if along > 0 else ("L", "R")
 
 
 def _first_tile(
@@ -135,6 +149,13 @@ def _tile_left(index: int, tile: int) -> int:
 @cache
 def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size)
+
+
+def _write_side(canvas: Image.Image, side: str, letter: str, tile: int) -> None:
+    """The letter at an edge of the window that has no heat over it."""
+    left, middle = _tile_left(1, tile), _HEAD + tile // 2
+    at, anchor = (left + 6, "lm") if side == "left" else (left + tile - 6, "rm")
+    ImageDraw.Draw(canvas).text((at, middle), letter, font=_font(18), fill=_TEXT, anchor=anchor)
 
 
 def _write_titles(canvas: Image.Image, tile: int, first: str) -> None:

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cruor.reader.results import StudyResult
+from cruor.reader.volume import BloodVolume
 from cruor.report.text import (
     FAILED,
     NOT_CLEARED,
@@ -22,6 +23,7 @@ from cruor.report.text import (
     most_suspected_first,
     printable,
     state_of,
+    volume_words,
 )
 
 # No green: a study without a flag is not a study that was cleared.
@@ -70,13 +72,19 @@ def _row(result: StudyResult) -> list[Text]:
 
 
 def _remarks(result: StudyResult) -> list[Text]:
-    """The reason first, then cautions, then notes; each led by the patient or the study that it is about."""
+    """Reason, cautions, volume, notes; each led by the patient or the study that it is about."""
     lead = printable(result.patient_id) or _uid_tail(result)
     style = _STYLES[state_of(result)]
     reasons = [(result.reason, style)] if result.reason else []
     cautions = [(caution, _STYLES[UNSURE]) for caution in result.cautions]
-    lines = [*reasons, *cautions, *((note, "") for note in result.notes)]
+    asked = result.blood_volume if state_of(result) != NOT_SUSPECTED else None
+    volumes = [] if asked is None else [(f"estimate: {_volume(asked)}", "")]
+    lines = [*reasons, *cautions, *volumes, *((note, "") for note in result.notes)]
     return [Text.assemble((f"{lead}: ", "bold"), (printable(line), kind)) for line, kind in lines]
+
+
+def _volume(volume: BloodVolume) -> str:
+    return volume_words(volume.ml, volume.low_ml, volume.high_ml)
 
 
 def _uid_tail(result: StudyResult) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,11 +44,18 @@ class Part:
     held_out: NDArray[np.int64]
 
 
-def crossvalidate(experiment_file: Path, runs: Path) -> Path:
+def crossvalidate(
+    experiment_file: Path, runs: Path, tell: Callable[[str], None] = lambda sentence: None
+) -> Path:
     """Train one network a fold, and one without each group of `data.leave_out`; finished ones stay.
 
     Several processes may be started with the same experiment, of one device each: each trains what no other
     has begun, takes up what a killed one leaves, and returns when all is done.
+
+    Args:
+        experiment_file: the YAML file.
+        runs: folder of the runs.
+        tell: called with which network is trained, before each.
 
     Returns:
         The file of out-of-fold logits: the index's columns, `fold`, and `logit_<label>` for each label. Where
@@ -73,13 +80,15 @@ def crossvalidate(experiment_file: Path, runs: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     with lock_of(folder):
         open_run(experiment, runs)
-    for _ in _score_all([*folds, *groups], experiment, heads, folder):
+    for _ in _score_all([*folds, *groups], experiment, heads, folder, tell):
         for parts, file in ((folds, OUT_OF_FOLD), (groups, LEFT_OUT)):
             _gather(parts, folder, file)
     return folder / OUT_OF_FOLD
 
 
-def _score_all(parts: list[Part], experiment: Experiment, heads: Heads, run: Path) -> Iterator[Part]:
+def _score_all(
+    parts: list[Part], experiment: Experiment, heads: Heads, run: Path, tell: Callable[[str], None]
+) -> Iterator[Part]:
     """Score every part, and yield it: at once, or after another process that holds it is done or dead."""
     rest, has_told = parts, False
     while rest:
@@ -88,6 +97,8 @@ def _score_all(parts: list[Part], experiment: Experiment, heads: Heads, run: Pat
             (run / part.folder).mkdir(exist_ok=True)
             with taken(lock_of(run / part.folder), experiment) as is_ours:
                 if is_ours:
+                    if not (run / part.folder / HELD_OUT).exists():
+                        tell(f"{part.folder}: network {parts.index(part) + 1} of {len(parts)}")
                     _score(part, experiment, heads, run)
             if is_ours:
                 yield part

@@ -239,7 +239,7 @@ def load_experiment(path: Path) -> Experiment:
             f"{path}: cannot be read: {error.strerror}; is it an experiment, or of a run?"
         ) from error
     except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ExperimentError(f"{path}: cannot be read as YAML: {error}") from error
+        raise ExperimentError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from error
     try:
         experiment = cast(Experiment, build_record(Experiment, content, str(path)))
     except RecordError as error:

@@ -204,8 +204,8 @@ class _Look:
         return pd.DataFrame()
 
     def measured(self) -> dict[str, Any]:
-        """ROC-AUC on the test side where there is one, else out of fold."""
-        for name, of, side in ((PREDICTIONS_FILE, TEST, [TEST]), (OUT_OF_FOLD, "out of fold", None)):
+        """ROC-AUC of logits as networks give them: on the test side where there is one, else out of fold."""
+        for name, of, side in ((PREDICTIONS_FILE, TEST, [TEST]), (OUT_OF_FOLD, "out of fold, raw", None)):
             file = self.folder / name
             if not file.exists():
                 continue

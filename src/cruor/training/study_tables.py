@@ -94,20 +94,26 @@ def rules_table(run: Path, beside: Sequence[Path] = ()) -> Table:
     ways.sort(key=lambda way: way[0] != PROBABILITY)
     labels, patients = studies["label"].to_numpy(), studies["patient_id"].to_numpy(dtype=object)
     chances, by_head = studies["probability"].to_numpy(), ways[0][2]
-    table = Table("studies by", "ROC-AUC", "sensitivity", "specificity", box=None)
+    table = Table("studies by", "ROC-AUC", "less the head's", "sensitivity", "specificity", box=None)
     table.add_column("balanced accuracy")
-    table.add_column("less the study head")
+    table.add_column("less the head's")
     for name, scores, called in ways:
         head = name == PROBABILITY
         ranked = chances if head else scores
         area = (
             "-" if ranked is None else cell_text(bootstrap(roc_auc, labels, ranked, patients), percent=False)
         )
+        less_area = (
+            "-"
+            if head or scores is None
+            else cell_text(bootstrap_difference(roc_auc, labels, scores, chances, patients), percent=False)
+        )
         balance = bootstrap(_balance, labels, called.astype(float), patients)
         less = bootstrap_difference(_balance, labels, called.astype(float), by_head.astype(float), patients)
         table.add_row(
             "study head" if head else name,
             area,
+            less_area,
             cell_text(sensitivity(labels, called), percent=False),
             cell_text(specificity(labels, called), percent=False),
             cell_text(balance, percent=False),

@@ -40,6 +40,14 @@ STUDY_FEATURE_WORDS = {
 """How the card tells a feature of the study head."""
 
 
+USUAL_WORDS = {
+    "brain_hu": "HU of the brain",
+    "spread_hu": "half the distance of the 10th and 90th percentile of HU in the brain",
+    "brain_share": "share of the skull's inside that looks like brain",
+}
+"""How the card tells a measure of `reader.unlike`."""
+
+
 def render_card(manifest: Manifest) -> str:
     """The model card as Markdown."""
     environment = jinja2.Environment(
@@ -71,5 +79,6 @@ def render_card(manifest: Manifest) -> str:
         area=CROP_WORDS[manifest.input.crop.area],
         features=[STUDY_FEATURE_WORDS[name] for name in manifest.study_head.features],
         never_seen=never_seen,
+        usual_words=USUAL_WORDS,
         commands=commands,
     )

@@ -228,6 +228,12 @@ class Manifest:
         input: windows, crop, size, normalisation.
         outputs: names of the logits in order: all of OUTPUTS, or `any` alone.
         map_scale: value of a map that is shown as the hottest colour; 0 where the network gives no maps.
+        calibration: how logits become slice probabilities.
+        study_head: how slices become the study probability.
+        rules: how either decides a study, and which does by default.
+        data: the data sets behind the weights.
+        figures: what was measured, each with interval and origin.
+        made_by: the run: commit, seed, folds, first weights, left-out patients and the like; for people.
         digest: sha256 of model.onnx, hexadecimal.
         terms: what the weights may be used for.
         untried: what the model has not been tried on.

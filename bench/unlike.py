@@ -1,7 +1,7 @@
 """`python -m bench.unlike PREPARED...`: how often a study is called unlike those of the training.
 
 Each complete series is held against the ranges of the others: as it is, which should rarely be called unlike,
-and changed as another scanner, kernel or contrast agent would change it.
+and changed as another scanner or kernel would change it.
 """
 
 from __future__ import annotations
@@ -20,8 +20,7 @@ from scipy.ndimage import gaussian_filter
 
 from cruor.dicom.head import inside_skull
 from cruor.reader.unlike import measure, outside
-from cruor.training.prepare.store import read_index, read_slices
-from cruor.training.usual import ranges_of
+from cruor.training.usual import FEWEST, complete_series, ranges_of
 
 Slice = NDArray[np.int16]
 _CHANCE = np.random.default_rng(1)
@@ -62,14 +61,11 @@ def unlike(
     """Show the share of complete series that are called unlike the others, as they are and changed."""
     studies: dict[str, list[dict[str, float]]] = {name: [] for name in CHANGES}
     for folder in folders:
-        index = read_index(folder)
-        complete = index[index["complete_series"] & index["any"].notna()]
-        for _, study in track(list(complete.groupby("study_instance_uid")), folder.name):
-            spacing = float(study["pixel_spacing_mm"].iloc[0])
-            known = None if np.isnan(spacing) else (spacing, spacing)
-            slices = [stored.hu for stored in read_slices(folder, study)]
+        for slices, spacing in track(complete_series(folder), folder.name, total=None):
             for name, change in CHANGES.items():
-                studies[name].append(measure([inside_skull(change(hu), known) for hu in slices]))
+                studies[name].append(measure([inside_skull(change(hu), spacing) for hu in slices]))
+    if len(studies["as it is"]) <= FEWEST:
+        raise typer.BadParameter(f"{len(studies['as it is'])} series; more than {FEWEST} have ranges")
     Console().print(_table(studies))
 
 

@@ -339,7 +339,7 @@ def calibrate(
     except BundleError as error:
         _stop(str(error))
     except OSError as error:
-        _stop(f"{out}: cannot be written ({error.strerror}); name another folder")
+        _stop(f"{error.filename or out}: {error.strerror}; name a bundle that can be read and a new folder")
     typer.echo(f"{out}: {made.name} {made.version}")
 
 

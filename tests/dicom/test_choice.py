@@ -210,10 +210,12 @@ def test_a_time_series_is_refused(tmp_path: Path) -> None:
     assert "time series: 32 images of 8 levels" in str(choose(tmp_path).reason)
 
 
-def test_images_of_one_level_alone_are_a_time_series(tmp_path: Path) -> None:
+def test_images_that_all_lie_at_one_level_are_refused(tmp_path: Path) -> None:
     for time in range(12):
         writing.write_series(tmp_path / str(time), HEAD[:1], SeriesInstanceUID="1.2.9")
-    assert "time series: 12 images of one level" in str(choose(tmp_path).reason)
+    reason = str(choose(tmp_path).reason)
+    assert "all 12 images lie at one level" in reason
+    assert "send the original" in reason
 
 
 def test_a_refusal_names_each_series_and_asks_for_what_came_nearest(tmp_path: Path) -> None:

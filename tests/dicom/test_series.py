@@ -79,7 +79,8 @@ def test_numbering_that_does_not_follow_the_positions_is_noted() -> None:
 
 def test_slices_that_leave_out_a_part_of_the_head_are_noted() -> None:
     assert "slices of 5 mm lie 10.0 mm apart: what is between" in notes_of(headers([0, 10, 20]))
-    assert "apart" not in notes_of(headers([0, 5, 10]))
+    assert "slices of 5 mm lie 6.2 mm apart" in notes_of(headers([0, 6.2, 12.4]))
+    assert "apart" not in notes_of(headers([0, 5.5, 11]))
 
 
 def test_uneven_spacing_is_noted_with_its_bounds() -> None:

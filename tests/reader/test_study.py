@@ -83,6 +83,14 @@ def test_other_bundles_tell_no_volume(suspected):
     assert suspected.blood_volume is None
 
 
+def test_without_the_distance_of_slices_no_volume_is_told(epidural, suspected):
+    (brain,) = [one for one in epidural.series if one.series_instance_uid == suspected.series_instance_uid]
+    blind = replace(epidural, series=(replace(brain, spacing_mm=None),))
+    result = read_study(blind, of_blood())
+    assert result.blood_volume is None
+    assert "no volume of blood is told: how far slices lie apart is not known" in result.notes
+
+
 def test_without_the_size_of_a_pixel_no_volume_is_told(epidural, suspected):
     (brain,) = [one for one in epidural.series if one.series_instance_uid == suspected.series_instance_uid]
     frames = tuple(replace(frame, pixel_spacing=None) for frame in brain.frames)
@@ -354,16 +362,20 @@ def test_one_unreadable_slice_is_named_in_the_notes_and_the_rest_is_read(normal)
     assert any("gone.dcm" in note for note in result.notes)
 
 
-def blanked(folder: Path, places: range):
-    """The phantom with an epidural hematoma, all pixels of some slices 0."""
+def altered(folder: Path, places: range, change):
+    """The phantom with an epidural hematoma, the stored values of some slices changed."""
     written = write_phantom_study(folder, "epidural", EPIDURAL)
     (series,) = only_study(written).series
     for place in places:
         path = series.frames[place].instance.source.path
         instance = pydicom.dcmread(path)
-        instance.PixelData = bytes(len(instance.PixelData))
+        instance.PixelData = change(instance.pixel_array.copy()).tobytes()
         instance.save_as(path)
     return only_study(written)
+
+
+def blanked(folder: Path, places: range):
+    return altered(folder, places, np.zeros_like)
 
 
 class TestBlankSlices:
@@ -375,30 +387,49 @@ class TestBlankSlices:
         assert result.decision is None
         assert "10 of 28 slices are missing or cannot be read" in result.reason
 
-    def test_one_is_named_in_the_notes_and_the_rest_is_read(self, tmp_path):
-        result = read_study(blanked(tmp_path, range(12, 13)), bundle())
+    def test_one_is_named_and_the_answer_of_the_rest_may_not_hold(self, tmp_path):
+        study = blanked(tmp_path, range(12, 13))
+        (series,) = study.series
+        lost = Path(series.frames[12].name).name
+        result = read_study(damaged(study, {3}), bundle())
         assert result.status is Status.DECIDED
-        assert (result.slice_count, result.unread) == (27, 1)
-        assert any("no head is seen on it" in note and ".dcm" in note for note in result.notes)
+        assert (result.slice_count, result.unread) == (26, 2)
+        assert any("blank, though there is brain beside it" in note and lost in note for note in result.notes)
+        assert "2 of 28 slices could not be read: what they show is not known" in result.cautions
 
     def test_at_the_end_of_a_scan_that_ends_in_brain_they_count_too(self, tmp_path):
-        result = read_study(blanked(tmp_path, range(18, 28)), bundle())
-        assert result.status is Status.FAILED
+        assert read_study(blanked(tmp_path, range(18, 28)), bundle()).status is Status.FAILED
 
-    def test_beyond_the_head_they_are_air(self, normal, monkeypatch):
-        (series,) = normal.series
-        last = series.frames[-1].name
-        monkeypatch.setattr(reading, "is_blank", lambda hu: bool(hu.max() < -500))
-        result = read_study(normal, bundle())
-        assert result.slice_count == len(series.frames)
-        assert not any(last in note for note in result.notes)
+    def test_at_its_beginning_as_well(self, tmp_path):
+        assert read_study(blanked(tmp_path, range(10)), bundle()).status is Status.FAILED
+
+    def test_beyond_the_head_they_are_air(self, tmp_path):
+        """The phantom's brain ends at slice 24 of 0 to 27; on 25 there is bone and no brain."""
+        result = read_study(blanked(tmp_path, range(26, 28)), bundle())
+        assert (result.status, result.slice_count) == (Status.DECIDED, 28)
+        assert result.cautions == ()
+
+
+def test_slices_without_a_closed_skull_are_read_and_told(tmp_path):
+    def opened(pixels):
+        """Soft tissue in the place of the bone, but for the back of the head."""
+        air, front = pixels.min(), round(0.65 * len(pixels))
+        bone = pixels[:front] > air + 1300
+        pixels[:front][bone] = air + 1040
+        return pixels
+
+    result = read_study(altered(tmp_path, range(10, 20), opened), bundle())
+    assert result.status is Status.DECIDED
+    assert result.slice_count == 28
+    assert any("no closed skull between others with brain" in caution for caution in result.cautions)
 
 
 def test_slices_thinner_than_any_that_was_measured_are_told(normal):
     (series,) = normal.series
-    thin = replace(normal, series=(replace(series, thickness_mm=0.6),))
-    assert any(note.startswith("slices of 0.6 mm") for note in read_study(thin, bundle()).notes)
-    assert not any(note.startswith("slices of") for note in read_study(normal, bundle()).notes)
+    for thickness, is_told in ((0.6, True), (2.4, True), (2.5, False), (None, False)):
+        thin = replace(normal, series=(replace(series, thickness_mm=thickness),))
+        notes = read_study(thin, bundle()).notes
+        assert any(note.startswith(f"slices of {thickness} mm") for note in notes) is is_told
 
 
 def test_many_unreadable_slices_fail_the_study_rather_than_call_it_healthy(normal):

@@ -122,9 +122,20 @@ def test_why_an_answer_may_not_hold_stands_under_it(tmp_path: Path) -> None:
     assert "Unlike the studies" in Elements(render_page(cards_of(tmp_path, bleeding))).text
 
 
-def test_a_suspected_study_of_low_probability_is_not_called_low(tmp_path: Path) -> None:
-    text = " ".join(Elements(render_page(cards_of(tmp_path, suspected(probability=0.14)))).text.split())
-    assert "0.14 look yourself" in text
+@pytest.mark.parametrize(
+    ("probability", "word"), [(0.14, "look yourself"), (0.49, "look yourself"), (0.5, "raised")]
+)
+def test_a_suspected_study_of_low_probability_is_not_called_low(
+    probability: float, word: str, tmp_path: Path
+) -> None:
+    page = render_page(cards_of(tmp_path, suspected(probability=probability)))
+    assert f"{probability:.2f} {word}" in " ".join(Elements(page).text.split())
+
+
+def test_a_study_that_reaches_another_point_and_may_not_hold_says_both(tmp_path: Path) -> None:
+    page = render_page(cards_of(tmp_path, unsure(cautions=doubtful().cautions)))
+    text = " ".join(Elements(page).text.split())
+    assert "a more sensitive operating point of the bundle does; and its answer may not hold for this" in text
 
 
 def test_above_cold_maps_stands_that_nothing_was_placed(tmp_path: Path) -> None:

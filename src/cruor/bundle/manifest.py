@@ -24,11 +24,11 @@ STUDY_FEATURES = ("peak", "top_mean", "highest")
 MEASURES = ("brain_hu", "spread_hu", "brain_share")
 """Of a study's look, by which it is told to be unlike those of the training (`reader.unlike`)."""
 
-GREATEST = 1e6
-
 GREATEST_LOGIT = 100.0
 """Slopes, weights and intercepts beyond make every answer the same."""
-"""No number of a calibration, study head or map is as large; beyond it sums stop being numbers."""
+
+GREATEST = 1e6
+"""No reach, factor or scale of a map is as large; beyond it sums stop being numbers."""
 
 FORMAT = 1
 """Of manifest.json. Raised when a reader of the old one would misread the new one."""

@@ -192,10 +192,16 @@ def _units(series: Series) -> str | None:
 def _time_series(series: Series) -> str | None:
     levels = np.array(series.positions_mm)
     different = 1 + int((np.diff(levels) >= SAME_LEVEL_MM).sum())
-    if len(levels) <= MAX_REPEATS * different:
+    if len(levels) <= MAX_REPEATS * different or different == 1:
         return None
-    of = "one level" if different == 1 else f"{different} levels"
-    return f"time series: {len(levels)} images of {of}"
+    return f"time series: {len(levels)} images of {different} levels"
+
+
+def _one_level(series: Series) -> str | None:
+    levels = np.array(series.positions_mm)
+    if len(levels) <= MAX_REPEATS or np.ptp(levels) >= SAME_LEVEL_MM:
+        return None
+    return f"all {len(levels)} images lie at one level by their positions, so their order is not known"
 
 
 def _kernel(series: Series) -> str | None:
@@ -222,6 +228,7 @@ _CHECKS: tuple[tuple[Callable[[Series], str | None], str], ...] = (
     (_units, _ORIGINAL),
     (with_contrast, "send the plain series, taken before contrast"),
     (_time_series, "send the plain series, taken before contrast"),
+    (_one_level, _ORIGINAL),
     (_kernel, "send the reconstruction with a soft (brain) kernel"),
     (_slices, "send the whole series"),
 )

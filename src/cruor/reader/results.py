@@ -20,6 +20,9 @@ FINDINGS = OUTPUTS[1:]
 NO_MAPS = "This bundle's network gives no map: nothing is shown of where it looked."
 """Note of every study read with such a bundle."""
 
+UNSURE_NOTE = "not sure: the study probability"
+"""Beginning of the note of a study that is not suspected but reaches another operating point."""
+
 UNPLACED = "no cell of any map is taken for blood"
 """Beginning of the note of a study that is suspected, or not sure, without a place."""
 
@@ -83,8 +86,9 @@ class StudyResult:
         map_kind: what `SliceResult.map` is.
         blood_volume: an estimate; None unless DECIDED by a bundle that tells it, on slices whose place and
             pixel size are known, and with a cell of blood on a map.
-        cautions: why the answer may not hold for this study, whatever it is, a sentence each: it is unlike
-            those of the training, perhaps a phantom, perhaps not plain CT.
+        cautions: why the answer may not hold for this study, whatever it is, a sentence each: slices were not
+            read or show no closed skull, it is unlike those of the training, perhaps a phantom, perhaps not
+            plain CT.
         unread: slices and files of the chosen series that could not be read; each is named in the notes.
         bundle: "name version" of the bundle that read it.
         seconds: from the first byte of the series to the decision.

@@ -23,7 +23,7 @@ from cruor.dicom.pixels import is_blank, read_hu
 from cruor.preprocessing.channels import InputSettings, crop_head, to_channels
 from cruor.preprocessing.crop import Box
 from cruor.reader.along_scan import logits_along_scan
-from cruor.reader.results import NO_MAPS, UNPLACED, Decision, SliceResult, Status, StudyResult
+from cruor.reader.results import NO_MAPS, UNPLACED, UNSURE_NOTE, Decision, SliceResult, Status, StudyResult
 from cruor.reader.rules import PROBABILITY, explain, is_suspected
 from cruor.reader.study_head import study_probability
 from cruor.reader.unlike import what_is_unlike
@@ -143,6 +143,7 @@ def _read(study: Study, unread: StudyResult, bundle: Bundle, rule: str, on_slice
     series = choice.series
     reading = _read_slices(series, bundle, on_slice)
     missing = len(reading.unreadable) + _damaged_of(series, study)
+    thin = _why_thin(series)
     unread = replace(
         unread,
         series_instance_uid=series.series_instance_uid,
@@ -150,7 +151,7 @@ def _read(study: Study, unread: StudyResult, bundle: Bundle, rule: str, on_slice
         unread=missing,
         notes=(
             *series.notes,
-            *_thin_note(series),
+            *([thin] if thin else []),
             *unread.notes,
             *(f"slice not read: {error}" for error in reading.unreadable),
         ),
@@ -165,7 +166,10 @@ def _read(study: Study, unread: StudyResult, bundle: Bundle, rule: str, on_slice
     too_little = _too_little_brain(series, reading, phantom)
     if too_little:
         return replace(unread, status=Status.REFUSED, reason=too_little)
-    unread = replace(unread, cautions=tuple(_cautions(series, reading, phantom, bundle)))
+    cautions = _cautions(series, reading, phantom, bundle)
+    if missing:
+        cautions.insert(0, f"{missing} of {expected} slices could not be read: what they show is not known")
+    unread = replace(unread, cautions=tuple(cautions))
     slices = _with_neighbours(reading.seen, series, bundle)
     volume = _blood_volume(series, slices, bundle)
     if volume is None and (why := _why_no_volume(series, bundle)):
@@ -194,7 +198,7 @@ def _decide(
         )
     missed = "" if suspected else _points_reached(rules, probability)
     if missed:
-        notes.append(f"not sure: the study probability {probability:.3f} reaches {missed}; look yourself")
+        notes.append(f"{UNSURE_NOTE} {probability:.3f} reaches {missed}; look yourself")
     unsure = not suspected and bool(missed or unread.cautions)
     if (suspected or unsure) and (hottest := _hottest_without_blood(slices, bundle)) is not None:
         what = "what is suspected could not be placed" if suspected else "the maps point nowhere"
@@ -213,22 +217,38 @@ def _decide(
     )
 
 
-def _thin_note(series: Series) -> Iterator[str]:
-    """That the slices are thinner than what bundles learn from and are measured on."""
-    if series.thickness_mm is not None and series.thickness_mm < THICKNESS_MM[0]:
-        least = THICKNESS_MM[0]
-        yield f"slices of {series.thickness_mm:.2g} mm: no bundle was measured on less than {least} mm"
+def _why_thin(series: Series) -> str | None:
+    if series.thickness_mm is None or series.thickness_mm >= THICKNESS_MM[0]:
+        return None
+    thickness, least = series.thickness_mm, THICKNESS_MM[0]
+    return f"slices of {thickness:.2g} mm: what ships with cruor was measured on {least} mm and more"
 
 
-def _cautions(series: Series, reading: _Reading, phantom: str | None, bundle: Bundle) -> Iterator[str]:
+def _cautions(series: Series, reading: _Reading, phantom: str | None, bundle: Bundle) -> list[str]:
     """Why the answer may not hold, whatever it is."""
+    cautions = []
     if doubt := contrast_doubt(series):
-        yield f"perhaps not plain CT: {doubt}"
+        cautions.append(f"perhaps not plain CT: {doubt}")
     if phantom:
         # A swollen brain can be as even as a phantom: a refusal could hide a patient, silence would be wrong.
-        yield f"a phantom, or a brain unlike those learned from: {phantom}"
+        cautions.append(f"a phantom, or a brain unlike those learned from: {phantom}")
     elif unlike := what_is_unlike([one.inside for one in reading.seen], bundle.manifest.usual):
-        yield f"unlike the studies that the network learned from, be careful with its answer: {unlike}"
+        cautions.append(
+            f"unlike the studies that the network learned from, be careful with its answer: {unlike}"
+        )
+    if open_skulls := _without_skull(reading.seen):
+        slices = "slice shows" if open_skulls == 1 else "slices show"
+        cautions.append(
+            f"{open_skulls} {slices} no closed skull between others with brain: operated, or a part of the "
+            "picture is missing"
+        )
+    return cautions
+
+
+def _without_skull(seen: list[_Seen]) -> int:
+    """How many slices show no skull, or too little of one, between the lowest and the highest with brain."""
+    brain = [at for at, one in enumerate(seen) if has_brain(one.inside)]
+    return sum(not has_skull(one.inside) for one in seen[brain[0] : brain[-1]]) if brain else 0
 
 
 def _points_reached(rules: Rules, probability: float) -> str:
@@ -326,32 +346,27 @@ def _read_slices(series: Series, bundle: Bundle, on_slice: OnSlice) -> _Reading:
         on_slice(done, len(series.frames))
     if waiting:
         _run_batch(waiting, series, bundle, reading)
-    return _put_headless_aside(reading, series)
+    return _put_blanks_aside(reading, series)
 
 
-def _put_headless_aside(reading: _Reading, series: Series) -> _Reading:
-    """Count slices that show no head where one must be as not read: what they hide is not healthy."""
-    brain = [place for place, one in enumerate(reading.seen) if has_brain(one.inside)]
+def _put_blanks_aside(reading: _Reading, series: Series) -> _Reading:
+    """Count blank slices in a head as not read: pixels that were lost on the way come as zeros.
+
+    Those beyond the head, with a slice that shows no brain between, are air.
+    """
+    seen = reading.seen
+    brain = [at for at, one in enumerate(seen) if has_brain(one.inside)]
     if not brain:
         return reading
-    kept, unreadable = [], list(reading.unreadable)
-    for place, one in enumerate(reading.seen):
-        why = None
-        if brain[0] < place < brain[-1] and not has_skull(one.inside):
-            why = "no head is seen on it, though there is one below and above"
-        elif one.blank and _adjoins(reading.seen, place, brain):
-            why = "blank, though its neighbour shows brain"
-        if why is None:
-            kept.append(one)
-        else:
-            unreadable.append(UnreadableError(series.frames[one.place].name, f"{why}; send it again"))
-    return _Reading(kept, unreadable)
-
-
-def _adjoins(seen: list[_Seen], place: int, brain: list[int]) -> bool:
-    """Whether nothing but blank slices lies between this one and the lowest or highest with brain."""
-    between = range(place + 1, brain[0]) if place < brain[0] else range(brain[-1] + 1, place)
-    return all(seen[other].blank for other in between)
+    lowest, highest = brain[0], brain[-1]
+    while lowest > 0 and seen[lowest - 1].blank:
+        lowest -= 1
+    while highest + 1 < len(seen) and seen[highest + 1].blank:
+        highest += 1
+    lost = [at for at in range(lowest, highest + 1) if seen[at].blank]
+    why = "blank, though there is brain beside it; send it again"
+    blanks = [UnreadableError(series.frames[seen[at].place].name, why) for at in lost]
+    return _Reading([one for at, one in enumerate(seen) if at not in lost], [*reading.unreadable, *blanks])
 
 
 def _run_batch(heads: list[_Head], series: Series, bundle: Bundle, reading: _Reading) -> None:

@@ -15,7 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from cruor.dicom.instances import PutAside
-from cruor.reader.results import FINDINGS, UNPLACED
+from cruor.reader.results import FINDINGS, UNPLACED, UNSURE_NOTE
 from cruor.report import text
 from cruor.report.cards import StudyCard
 from cruor.report.colours import bar_colour
@@ -27,6 +27,8 @@ PAPER_SLICE_THRESHOLD = 0.8
 """Probability above which the paper calls a slice positive; drawn as a line, decides nothing here."""
 
 _TOP_SLICES = 5
+_CALM_BELOW = 0.5
+"""Probabilities below have words that calm."""
 _OPEN_STUDIES = 3
 _STRIP_HEIGHT = 100.0
 _STRIP_STEP = 10.0
@@ -131,13 +133,19 @@ def _study_view(card: StudyCard, rank: int, count: int, threshold: float) -> dic
         "state_word": text.STATE_WORDS[card.state],
         "open": count <= _OPEN_STUDIES,
         "band": _band(card),
-        "unplaced": next((note for note in card.record["notes"] if note.startswith(UNPLACED)), None),
+        "cautions": [_sentence(caution) for caution in card.record["cautions"]],
+        "is_torn": bool(_begun_with(UNSURE_NOTE, card)),
+        "unplaced": next(map(_sentence, _begun_with(UNPLACED, card)), None),
         "bars": _bars(card, f"study-{rank + 1}", threshold),
         "strip_width": max(len(slices), 1) * _STRIP_STEP,
         "threshold_y": _STRIP_HEIGHT * (1.0 - threshold),
         "top_slices": slices[:_TOP_SLICES],
         "panels": [(f"study-{rank + 1}-slice-{panel.number}", panel) for panel in card.panels],
     }
+
+
+def _begun_with(beginning: str, card: StudyCard) -> list[str]:
+    return [note for note in card.record["notes"] if note.startswith(beginning)]
 
 
 def _sentence(clause: str) -> str:
@@ -149,13 +157,16 @@ def _band(card: StudyCard) -> str | None:
     """The probability as a word, but none that would calm where the study is suspected or not sure."""
     if card.probability is None:
         return None
-    word = text.band(card.probability)
-    return "look yourself" if card.state == text.UNSURE or _calms(card, word) else word
+    is_calming = card.state == text.UNSURE or _calms(card)
+    return "look yourself" if is_calming else text.band(card.probability)
 
 
-def _calms(card: StudyCard, word: str) -> bool:
-    """A bundle for a place where bleeds are rare suspects at low probabilities (`cruor calibrate`)."""
-    return card.state == text.SUSPECTED and word in ("low", "moderate")
+def _calms(card: StudyCard) -> bool:
+    """Whether the word for the probability would calm, though a bleed is suspected.
+
+    A bundle for a place where bleeds are rare suspects at low probabilities (`cruor calibrate`).
+    """
+    return card.state == text.SUSPECTED and (card.probability or 0.0) < _CALM_BELOW
 
 
 def _bars(card: StudyCard, anchor: str, threshold: float) -> list[_Bar]:

@@ -95,10 +95,7 @@ def train(experiment_file: Path, runs: Path) -> Path:
     """
     experiment = load_experiment(experiment_file)
     check_code(experiment, runs)
-    last_file = PREDICTIONS_FILE if experiment.data.split else FINISHED_FILE
-    if (runs / experiment.code / last_file).exists():
-        folder = runs / experiment.code
-        raise ExperimentError(f"{folder} is finished and never overwritten; give the experiment another code")
+    _check_unfinished(experiment, runs / experiment.code)
     check_network(experiment)
     heads = load_heads(experiment.data, experiment.input)
     check_heads(experiment, heads.index, experiment_file)
@@ -109,8 +106,15 @@ def train(experiment_file: Path, runs: Path) -> Path:
     with taken(lock_of(folder, TRAIN_LOCK), experiment) as is_ours:
         if not is_ours:
             raise ExperimentError(f"{folder}: another process trains it; wait for it, or stop it first")
+        _check_unfinished(experiment, folder)  # by another process, while this one read the slices
         _train(experiment, heads, sides, folder)
     return folder
+
+
+def _check_unfinished(experiment: Experiment, folder: Path) -> None:
+    last_file = PREDICTIONS_FILE if experiment.data.split else FINISHED_FILE
+    if (folder / last_file).exists():
+        raise ExperimentError(f"{folder} is finished and never overwritten; give the experiment another code")
 
 
 def _train(experiment: Experiment, heads: Heads, sides: NDArray[np.object_], folder: Path) -> None:

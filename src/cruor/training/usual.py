@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from cruor.bundle.manifest import MEASURES, UsualRange
 from cruor.dicom.head import inside_skull
@@ -46,12 +47,22 @@ def ranges_of(studies: Sequence[dict[str, float]]) -> tuple[UsualRange, ...]:
 
 
 def _of_folder(folder: Path, data: DataSettings) -> Iterator[dict[str, float]]:
+    for slices, spacing in complete_series(folder, data.left_out_patients):
+        if measures := measure([inside_skull(hu, spacing) for hu in slices]):
+            yield measures
+
+
+def complete_series(
+    folder: Path, left_out: Sequence[str] = ()
+) -> Iterator[tuple[list[NDArray[np.int16]], tuple[float, float] | None]]:
+    """Slices, (rows, columns) in HU, and pixel spacing in mm of each labelled complete series of a folder.
+
+    Raises:
+        FileNotFoundError: the folder was not prepared, or a file of a study is missing.
+    """
     index = read_index(folder)
     labelled = index["complete_series"] & index["any"].notna()
-    used = index[labelled & ~index["patient_id"].isin(data.left_out_patients)]
-    for _, study in used.groupby("study_instance_uid"):
+    for _, study in index[labelled & ~index["patient_id"].isin(left_out)].groupby("study_instance_uid"):
         spacing = float(study["pixel_spacing_mm"].iloc[0])
         known = None if np.isnan(spacing) else (spacing, spacing)
-        measures = measure([inside_skull(stored.hu, known) for stored in read_slices(folder, study)])
-        if measures:
-            yield measures
+        yield [stored.hu for stored in read_slices(folder, study)], known

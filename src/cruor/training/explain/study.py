@@ -159,7 +159,7 @@ def _explain_slice(
         (f"{lead}   {chance}", _second_line(row, explainer, both)),
     )
     buffer = io.BytesIO()
-    picture.save(buffer, "PNG", compress_level=4)
+    picture.save(buffer, "PNG", compress_level=2)
     write_atomically(folder / panel, buffer.getvalue())
     return row
 

@@ -16,9 +16,8 @@ from tests.dicom import writing
 HEAD = writing.head_slices()
 
 
-def series_with(folder: Path, **elements: Any) -> Series:
-    writing.write_series(folder, HEAD, **elements)
-    (series,) = writing.study_of(folder).series
+def series_with(**elements: Any) -> Series:
+    (series,) = writing.series_of(writing.ct(HEAD[0], **elements))
     return series
 
 
@@ -31,6 +30,8 @@ def test_a_series_with_contrast_is_refused_with_what_to_send(tmp_path: Path) -> 
 
 
 CONTRAST = [
+    "PRE OP W CONTRAST",
+    "HEAD NO 2 CONTRAST",
     "CTA head",
     "HEAD_CTA_0.6",
     "HEAD C+",
@@ -176,31 +177,29 @@ BOTH = [
 
 
 @pytest.mark.parametrize("description", CONTRAST)
-def test_contrast_is_known_by_the_description(description: str, tmp_path: Path) -> None:
-    told = with_contrast(series_with(tmp_path, SeriesDescription=description))
+def test_contrast_is_known_by_the_description(description: str) -> None:
+    told = with_contrast(series_with(SeriesDescription=description))
     assert told == "with contrast agent by its description; bleeding and contrast look alike"
 
 
 @pytest.mark.parametrize("description", PLAIN)
-def test_a_series_that_says_it_is_plain_is_plain_whatever_was_examined(
-    description: str, tmp_path: Path
-) -> None:
-    series = series_with(tmp_path, SeriesDescription=description, StudyDescription="CTA HEAD")
+def test_a_series_that_says_it_is_plain_is_plain_whatever_was_examined(description: str) -> None:
+    series = series_with(SeriesDescription=description, StudyDescription="CTA HEAD")
     assert with_contrast(series) is None
     assert contrast_doubt(series) is None
 
 
 @pytest.mark.parametrize("description", NOTHING)
-def test_words_that_only_look_like_contrast_say_nothing(description: str, tmp_path: Path) -> None:
-    series = series_with(tmp_path, SeriesDescription=description, StudyDescription=description)
+def test_words_that_only_look_like_contrast_say_nothing(description: str) -> None:
+    series = series_with(SeriesDescription=description, StudyDescription=description)
     assert with_contrast(series) is None
     assert contrast_doubt(series) is None
-    assert contrast_doubt(series_with(tmp_path / "cta", SeriesDescription=description, ProtocolName="CTA"))
+    assert contrast_doubt(series_with(SeriesDescription=description, ProtocolName="CTA"))
 
 
 @pytest.mark.parametrize("description", BOTH)
-def test_a_description_that_speaks_of_both_leaves_a_doubt(description: str, tmp_path: Path) -> None:
-    series = series_with(tmp_path, SeriesDescription=description)
+def test_a_description_that_speaks_of_both_leaves_a_doubt(description: str) -> None:
+    series = series_with(SeriesDescription=description)
     assert with_contrast(series) is None
     assert "speaks of contrast and of none" in str(contrast_doubt(series))
 
@@ -217,11 +216,9 @@ def test_a_description_that_speaks_of_both_leaves_a_doubt(description: str, tmp_
         {"ContrastBolusAgentSequence": [Dataset()]},
     ],
 )
-def test_an_element_that_is_filled_for_contrast_alone_tells_of_it(
-    elements: dict[str, Any], tmp_path: Path
-) -> None:
+def test_an_element_that_is_filled_for_contrast_alone_tells_of_it(elements: dict[str, Any]) -> None:
     (element,) = elements
-    assert f"({element})" in str(with_contrast(series_with(tmp_path, **elements)))
+    assert f"({element})" in str(with_contrast(series_with(**elements)))
 
 
 @pytest.mark.parametrize(
@@ -241,12 +238,12 @@ def test_an_element_that_is_filled_for_contrast_alone_tells_of_it(
         {"ContrastBolusRoute": "NONE"},
     ],
 )
-def test_elements_that_say_none_are_plain(elements: dict[str, Any], tmp_path: Path) -> None:
-    assert with_contrast(series_with(tmp_path, **elements)) is None
+def test_elements_that_say_none_are_plain(elements: dict[str, Any]) -> None:
+    assert with_contrast(series_with(**elements)) is None
 
 
-def test_an_amount_counts_though_the_agent_is_called_none(tmp_path: Path) -> None:
-    series = series_with(tmp_path, ContrastBolusAgent="NONE", ContrastBolusVolume="80")
+def test_an_amount_counts_though_the_agent_is_called_none() -> None:
+    series = series_with(ContrastBolusAgent="NONE", ContrastBolusVolume="80")
     assert "(ContrastBolusVolume)" in str(with_contrast(series))
 
 
@@ -269,8 +266,8 @@ REQUESTED.RequestedProcedureDescription = "CTA"
     ],
 )
 class TestAnExaminationWithContrast:
-    def test_leaves_a_doubt_and_refuses_nothing(self, element: str, value: Any, tmp_path: Path) -> None:
-        series = series_with(tmp_path, **{element: value})
+    def test_leaves_a_doubt_and_refuses_nothing(self, element: str, value: Any) -> None:
+        series = series_with(**{element: value})
         assert with_contrast(series) is None
         told = contrast_doubt(series)
         assert told is not None
@@ -280,13 +277,13 @@ class TestAnExaminationWithContrast:
         "plain", [{"SeriesDescription": "HEAD_W/O"}, {"ContrastBolusAgent": "NONE"}], ids=str
     )
     def test_leaves_no_doubt_of_a_series_that_says_it_is_plain(
-        self, element: str, value: Any, plain: dict[str, str], tmp_path: Path
+        self, element: str, value: Any, plain: dict[str, str]
     ) -> None:
-        assert contrast_doubt(series_with(tmp_path, **{element: value}, **plain)) is None
+        assert contrast_doubt(series_with(**{element: value}, **plain)) is None
 
 
-def test_the_doubt_names_no_text_of_the_file(tmp_path: Path) -> None:
-    told = contrast_doubt(series_with(tmp_path, StudyDescription="CTA head of DOE^JANE"))
+def test_the_doubt_names_no_text_of_the_file() -> None:
+    told = contrast_doubt(series_with(StudyDescription="CTA head of DOE^JANE"))
     assert told is not None
     assert told.startswith("StudyDescription speaks of contrast")
     assert "DOE" not in told

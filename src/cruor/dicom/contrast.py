@@ -35,7 +35,7 @@ _TWO_PHASES = re.compile(
 _AGENT = r"(?:CONTR\w*|KONTR\w*|CON|CM|KM|MDC|PDC|C?IV|INJ\w*|ENH\w*|CE|MEDIO|MEZZO|MEIO|PRODUIT)\b"
 _PLAIN = re.compile(
     rf"\b(?:{_WITHOUT}|NON?|O|S/|KEINE?|GEEN|AVANT|VOR|PRE|UTAN|UDEN|BEZ)[\s/-]*"
-    rf"(?:\w+ ){{0,2}}?{_AGENT}(?:[ -](?:DI |DE )?{_AGENT})*"
+    rf"{_AGENT}(?:[ -](?:DI |DE )?{_AGENT})*"
     r"|\bWITHOUT\b|\bW/?O\b|\bPLAIN\b|\bNATIVE?\b|\bUNENHANCED\b|\bN[CE]CT\b|\bC-(?!\w)|\bKM-?FREI"
     r"|\bCONTR\w*\W+NO(?:NE)?\b|(?:^| )-CONTR\w*|\bNOCON\w*"
 )

@@ -97,6 +97,9 @@ CONTRAST = [
     "POST-CON",
 ]
 PLAIN = [
+    "huvud utan kontrast",
+    "hoved uden kontrast",
+    "glowa bez kontrastu",
     "NON CONTRAST HEAD",
     "HEAD NO CONTRAST",
     "HEAD NO IV CONTRAST",

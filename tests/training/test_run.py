@@ -22,7 +22,7 @@ from torch import Tensor
 
 from cruor.training import run
 from cruor.training.crossval import crossvalidate
-from cruor.training.data import load_heads
+from cruor.training.data import Heads, load_heads
 from cruor.training.experiment import (
     DataSettings,
     Experiment,
@@ -41,6 +41,7 @@ from cruor.training.run import (
     LOGIT_COLUMNS,
     MADE_BY_FILE,
     METRICS_FILE,
+    PREDICTIONS_FILE,
     fit,
     open_run,
     predict_slices,
@@ -175,6 +176,21 @@ class TestRunFolder:
         assert not (folder / LAST_CHECKPOINT).exists()
         train(file, tmp_path)
         assert (folder / LAST_CHECKPOINT).exists()
+
+    def test_what_another_process_finished_meanwhile_is_left_alone(
+        self, experiment: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        file = saved(experiment, tmp_path)
+        last_file = PREDICTIONS_FILE if experiment.data.split else FINISHED_FILE
+
+        def read_while_another_finishes(*settings: Any) -> Heads:
+            (open_run(load_experiment(file), tmp_path) / last_file).write_text("of another")
+            return load_heads(*settings)
+
+        monkeypatch.setattr(run, "load_heads", read_while_another_finishes)
+        with pytest.raises(ExperimentError, match="finished and never overwritten"):
+            train(file, tmp_path)
+        assert (tmp_path / experiment.code / last_file).read_text() == "of another"
 
     def test_another_experiment_of_the_same_code_is_refused(
         self, experiment: Experiment, tmp_path: Path

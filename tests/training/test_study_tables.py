@@ -63,10 +63,27 @@ class TestRules:
 
     def test_differences_are_those_of_the_balanced_accuracies(self, run: Path) -> None:
         rows = shown(rules_table(run))
-        head = value(rows["study head"][3])
+        head = value(rows["study head"][4])
         for name in ("highest slice", "paper-2.5", "paper-5", "paper-10"):
             *_, balance, less = rows[name]
             assert value(less) == pytest.approx(value(balance) - head, abs=0.0015)
+
+    def test_how_the_highest_slice_ranks_is_compared_with_the_head(
+        self, run: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        highest = study_tables._highest_slices
+
+        def worse(*tables: pd.DataFrame) -> pd.DataFrame:
+            told = highest(*tables)
+            return told.assign(probability=told["probability"].where(np.arange(len(told)) % 3 > 0, 0.5))
+
+        monkeypatch.setattr(study_tables, "_highest_slices", worse)
+        rows = shown(rules_table(run))
+        area, less, *_ = rows["highest slice"]
+        head = value(rows["study head"][0])
+        assert value(area) < head - 0.05
+        assert value(less) == pytest.approx(value(area) - head, abs=0.0015)
+        assert [rows[name][1] for name in ("study head", "paper-2.5", "paper-5", "paper-10")] == ["-"] * 4
 
     def test_a_way_that_calls_as_the_head_does_differs_by_nothing(
         self, run: Path, monkeypatch: pytest.MonkeyPatch
